@@ -1,0 +1,148 @@
+// Package roster holds who the cluster's nodes are, from every source, as one comparable value.
+//
+// It imports the standard library alone, so that every other package may speak of nodes and members without pulling
+// in a name server, a certificate authority or etcd.
+package roster
+
+import (
+	"cmp"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Knowledge says how much a node knows of a cluster's birth. What may be published of the cluster hangs on it:
+// an incomplete set of SRV records boots a second cluster, and a denial out of ignorance is cached by resolvers.
+type Knowledge int
+
+const (
+	// Unknown: some node that must be asked has not answered, so nothing may be published or denied.
+	Unknown Knowledge = iota
+	// Unborn: every node that must be asked said so within the last ten seconds.
+	Unborn
+	// Born: a genesis is known to be born; Members is complete.
+	Born
+)
+
+// String returns the word used in logs and in status.
+func (k Knowledge) String() string {
+	return [...]string{"unknown", "unborn", "born"}[k]
+}
+
+// MaxSlot is the highest slot number of a node; slots occupy the low six bits of a zone serial.
+const MaxSlot = 63
+
+// Node is one machine that runs etcd-dns.
+type Node struct {
+	// Name is the node's host label below the domain: lower case, no dots.
+	Name string
+	// Addrs are its addresses in the order of configuration; empty while none is known.
+	Addrs []netip.Addr
+	// PeerAddrs, when set, carry the raft traffic, and live at NAME-peer below the domain.
+	PeerAddrs []netip.Addr
+	// Slot is the node's fixed number, 0 to MaxSlot, never given to another node of the domain.
+	Slot int
+}
+
+// PeerHost returns the host label that the SRV records for peers point to.
+func (n Node) PeerHost() string {
+	if len(n.PeerAddrs) > 0 {
+		return n.Name + "-peer"
+	}
+	return n.Name
+}
+
+// NameServer is one entry of the zone's NS set.
+type NameServer struct {
+	// Name is an absolute, lower-case domain name with its trailing dot.
+	Name string
+	// Addrs are set only for a name server inside the zone that is not one of its nodes.
+	Addrs []netip.Addr
+}
+
+// Member is one etcd member as the zone publishes it.
+type Member struct {
+	// Node is the name of the node it runs on.
+	Node string
+	// PeerHost is the host label that its peer URL names, see Node.PeerHost.
+	PeerHost string
+	// PeerPort and ClientPort are its TCP ports.
+	PeerPort, ClientPort uint16
+	// Serving says that it answers clients now.
+	Serving bool
+}
+
+// Cluster is a set of members, named by its srv-name.
+type Cluster struct {
+	// Name is the srv-name suffix; the default cluster has none.
+	Name string
+	// Plain says that the cluster speaks without TLS, so it publishes the names without -ssl, and only those.
+	Plain bool
+	// Knowledge says whether Members may be published.
+	Knowledge Knowledge
+	// Generation and Index date Members: the genesis generation and the raft index at which the list was applied.
+	Generation, Index uint64
+	// Members is sorted by node name.
+	Members []Member
+}
+
+// Roster is everything that the zone is compiled from.
+type Roster struct {
+	// Domain is the discovery domain: absolute, lower case, with its trailing dot.
+	Domain string
+	// Nodes is sorted by name.
+	Nodes []Node
+	// NameServers is in the order of configuration; the first is the SOA's MNAME.
+	NameServers []NameServer
+	// Clusters is sorted by name, so the default cluster is first.
+	Clusters []Cluster
+}
+
+// Equal reports whether two rosters compile to the same zone.
+func (r Roster) Equal(o Roster) bool { return reflect.DeepEqual(r.normal(), o.normal()) }
+
+// Node returns the node of that name.
+func (r Roster) Node(name string) (Node, bool) {
+	for _, n := range r.Nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+// Cluster returns the cluster of that srv-name.
+func (r Roster) Cluster(name string) (Cluster, bool) {
+	for _, c := range r.Clusters {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Cluster{}, false
+}
+
+// Clone returns a deep copy in normal order: nodes, clusters and members sorted by name. Addresses and name servers
+// keep the order of configuration, which is meaningful.
+func (r Roster) Clone() Roster { return r.normal() }
+
+func (r Roster) normal() Roster {
+	out := Roster{Domain: strings.ToLower(r.Domain)}
+	for _, n := range r.Nodes {
+		n.Addrs = slices.Clone(n.Addrs)
+		n.PeerAddrs = slices.Clone(n.PeerAddrs)
+		out.Nodes = append(out.Nodes, n)
+	}
+	for _, s := range r.NameServers {
+		s.Addrs = slices.Clone(s.Addrs)
+		out.NameServers = append(out.NameServers, s)
+	}
+	for _, c := range r.Clusters {
+		c.Members = slices.Clone(c.Members)
+		slices.SortFunc(c.Members, func(a, b Member) int { return cmp.Compare(a.Node, b.Node) })
+		out.Clusters = append(out.Clusters, c)
+	}
+	slices.SortFunc(out.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(out.Clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}

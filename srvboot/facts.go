@@ -1,0 +1,85 @@
+package srvboot
+
+import "time"
+
+// Data classes what lies in the etcd data directory.
+type Data string
+
+const (
+	// None: no file at all, or no directory.
+	None Data = "none"
+	// Stamped: only the stamp, with the nonce of the marker.
+	Stamped Data = "stamped"
+	// Stub: a write-ahead log whose IDs match the marker, without an entry and without a hard state.
+	Stub Data = "stub"
+	// HasMember: a write-ahead log whose IDs match the marker, or any when there is no marker.
+	HasMember Data = "member"
+	// Alien: a write-ahead log whose IDs are not the marker's.
+	Alien Data = "alien"
+	// Broken: all else, such as a database without a log or an unreadable log.
+	Broken Data = "broken"
+)
+
+// DiskFacts is what a node's own disk says.
+type DiskFacts struct {
+	Data Data
+	// MemberID and ClusterID are read from the write-ahead log, 16 hexadecimal digits; empty without a readable one.
+	MemberID, ClusterID string
+	// Marker is nil when there is none; MarkerError says why there is one that cannot be used.
+	Marker      *Marker
+	MarkerError string
+	// Identity and Seen are zero when there are none.
+	Identity Identity
+	Seen     Seen
+	// Evidence lists what speaks of an earlier life, for a person to read: a marker, anything in etcd/, a set-aside
+	// directory, snapshots, a roster that names members. Empty means a blank disk.
+	Evidence []string
+	// DeviceChanged says that etcd/ lies on another device than when it was stamped.
+	DeviceChanged bool
+	// Volatile names the file system when it does not outlive a power cut (tmpfs, ramfs, overlay); empty otherwise.
+	Volatile string
+}
+
+// Answer is what one node, asked directly and authenticated, said last.
+type Answer struct {
+	Node string
+	// At is when the answer arrived; zero if the node never answered.
+	At time.Time
+	// State is the last answer; meaningless while At is zero.
+	State State
+	// Err says why the last attempt failed; empty when it succeeded.
+	Err string
+}
+
+// Fresh reports whether the answer is at most age old at now.
+func (a Answer) Fresh(now time.Time, age time.Duration) bool {
+	return !a.At.IsZero() && now.Sub(a.At) <= age
+}
+
+// Home is what the configuration and the bundle say of this node and its cluster. Every node of a birth must have
+// the same digest of it.
+type Home struct {
+	Bundle, SrvName, Node string
+	// Initial are the initial members by name, sorted, with the peer URLs that they would have.
+	Initial []GenesisMember
+	// Ask are the names of all nodes that birth waits for: the bundle's and the Corefile's, heard of or remembered,
+	// sorted, this node included.
+	Ask []string
+	// BirthUntil is when the bundle's permission for birth ends.
+	BirthUntil time.Time
+	// Ephemeral allows birth on a file system that does not outlive a power cut.
+	Ephemeral bool
+}
+
+// Facts are all that Decide looks at.
+type Facts struct {
+	Now  time.Time
+	Home Home
+	Disk DiskFacts
+	// Peers holds the last answer of every node of Home.Ask but this one, by name.
+	Peers map[string]Answer
+	// Preflight lists the failed checks that stand in the way of a start.
+	Preflight []string
+	// DiskReplaced is the operator's word that a missing or different etcd device is meant.
+	DiskReplaced bool
+}

@@ -1,0 +1,93 @@
+package srvboot
+
+import "github.com/etcd-dns/etcd-dns/roster"
+
+// State is what a node says of itself to another one over the admin port. Whoever receives it has checked that the
+// sender's certificate names State.Node.
+type State struct {
+	Format  int    `json:"format"`
+	Bundle  string `json:"bundle"`
+	SrvName string `json:"srv_name"`
+	Node    string `json:"node"`
+
+	// Life, Boot and Machine are those of Identity; Seen is what the sender remembers of the node that asked.
+	Life    uint64    `json:"life"`
+	Boot    string    `json:"boot"`
+	Machine string    `json:"machine"`
+	Seen    *Sighting `json:"seen,omitempty"`
+
+	Phase    Phase       `json:"phase"`
+	Promised Ballot      `json:"promised"`
+	Accepted *Acceptance `json:"accepted,omitempty"`
+	Excused  []string    `json:"excused,omitempty"`
+	// Digest is that of the sender's Home; Ask are the names that it would wait for.
+	Digest string   `json:"digest"`
+	Ask    []string `json:"ask,omitempty"`
+	// Evidence of an earlier life, see DiskFacts.
+	Evidence []string `json:"evidence,omitempty"`
+	// Ready says that the sender's pre-flight checks pass; NotReady lists those that do not.
+	Ready    bool     `json:"ready"`
+	NotReady []string `json:"not_ready,omitempty"`
+
+	// Member describes the running etcd member; nil when none runs.
+	Member *MemberState `json:"member,omitempty"`
+	// View is the member list the sender publishes, with its date.
+	View roster.View `json:"view"`
+	// Serial and ZoneDigest name the zone content the sender serves.
+	Serial     uint32 `json:"serial,omitempty"`
+	ZoneDigest string `json:"zone_digest,omitempty"`
+	// Plan is what the sender does now and why, for status.
+	Plan Plan `json:"plan"`
+}
+
+// MemberState is what a running member reports of itself.
+type MemberState struct {
+	ID        string `json:"id"`
+	ClusterID string `json:"cluster_id"`
+	Leader    string `json:"leader,omitempty"`
+	Term      uint64 `json:"term"`
+	Applied   uint64 `json:"applied"`
+	IsLearner bool   `json:"is_learner,omitempty"`
+	// Serving says that a linearizable read succeeded within the last two seconds.
+	Serving bool `json:"serving"`
+	// Members is the member's own applied member list.
+	Members []MemberEntry `json:"members,omitempty"`
+	// Version is etcd's version; PID that of the child process.
+	Version string `json:"version,omitempty"`
+	PID     int    `json:"pid,omitempty"`
+	// DBSize is the size of the backend in bytes.
+	DBSize int64 `json:"db_size,omitempty"`
+}
+
+// MemberEntry is one entry of an etcd member list.
+type MemberEntry struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name,omitempty"`
+	PeerURLs   []string `json:"peer_urls"`
+	ClientURLs []string `json:"client_urls,omitempty"`
+	IsLearner  bool     `json:"is_learner,omitempty"`
+}
+
+// Prepare asks a node to promise a ballot (phase one of genesis).
+type Prepare struct {
+	Format int    `json:"format"`
+	Ballot Ballot `json:"ballot"`
+	Digest string `json:"digest"`
+}
+
+// Accept asks a node to accept a genesis in a ballot (phase two).
+type Accept struct {
+	Format  int     `json:"format"`
+	Ballot  Ballot  `json:"ballot"`
+	Genesis Genesis `json:"genesis"`
+}
+
+// Reply answers Prepare and Accept.
+type Reply struct {
+	// OK says that the promise or the acceptance is on disk.
+	OK bool `json:"ok"`
+	// Reason says why not, for a person to read.
+	Reason string `json:"reason,omitempty"`
+	// State is the node's state after the request.
+	State State `json:"state"`
+}

@@ -1,0 +1,46 @@
+package srvboot
+
+// Action is what a node does next.
+type Action string
+
+const (
+	// Wait: do nothing yet; Reason says for what.
+	Wait Action = "wait"
+	// Refuse: do nothing until a person acts; Hint says how.
+	Refuse Action = "refuse"
+	// Idle: serve DNS only.
+	Idle Action = "idle"
+	// Birth: take part in the genesis protocol.
+	Birth Action = "genesis"
+	// New: start the member as new from a decided genesis.
+	New Action = "new"
+	// Restart: start the member on its data.
+	Restart Action = "restart"
+	// Existing: start the member as a member of a living cluster, expecting MemberID.
+	Existing Action = "existing"
+	// SetAside: rename the data directory, keep it, and decide again.
+	SetAside Action = "set-aside"
+	// Rebuild: write the marker again from the write-ahead log, and decide again.
+	Rebuild Action = "rebuild-marker"
+	// StopMember: stop the member and fence its data; a successor of its genesis lives.
+	StopMember Action = "fence"
+)
+
+// Plan is what Decide answers.
+type Plan struct {
+	// Row is the row of the decision table that matched, 1 to 20.
+	Row    int
+	Action Action
+	// Reason is for the operator: what was seen, with its values.
+	Reason string
+	// Hint is a command that leads out; empty when waiting is enough.
+	Hint string
+	// For are the names of the nodes that the plan waits for, sorted.
+	For []string
+	// Genesis is set with New and Existing.
+	Genesis *Genesis
+	// Members is the member list to boot by, with Existing.
+	Members []GenesisMember
+	// MemberID is the ID that the member must have, with Existing and Restart when it is known.
+	MemberID string
+}
