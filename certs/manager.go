@@ -132,12 +132,8 @@ func (m *Manager) Status() []Status {
 // Run issues what is missing, publishes it, and renews until ctx ends; then it returns nil. Errors are logged, shown in
 // Status and tried again. It must be called once.
 func (m *Manager) Run(ctx context.Context) error {
-	for _, s := range m.slots {
-		s.engine = newEngine(s.purpose, m.opts.Log)
-		defer s.engine.close()
-	}
-	m.clock.started = time.Now()
-	m.clock.stepped()
+	m.open()
+	defer m.close()
 	retry := firstRetry
 	for {
 		pause := m.opts.CheckEvery
@@ -151,6 +147,20 @@ func (m *Manager) Run(ctx context.Context) error {
 		if !m.wait(ctx, pause) {
 			return nil
 		}
+	}
+}
+
+func (m *Manager) open() {
+	for _, s := range m.slots {
+		s.engine = newEngine(s.purpose, m.opts.Log)
+	}
+	m.clock.started = time.Now()
+	m.clock.stepped() // takes the first reading
+}
+
+func (m *Manager) close() {
+	for _, s := range m.slots {
+		s.engine.close()
 	}
 }
 
