@@ -115,10 +115,6 @@ func TestRenewalUnderReaders(t *testing.T) {
 		}
 	}
 	for range 20 {
-		for slot, p := range r.pairs() {
-			before := r.leaf(p[0])
-			r.t.Logf("%s renews at %s", slot, renewAt(before))
-		}
 		before := contents(t, r.opts.Dir)
 		r.advance(53 * day) // 53 days and the backdated one are less than 60 % of 91
 		r.must()
