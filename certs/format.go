@@ -94,6 +94,15 @@ type signature struct {
 	Value string `json:"value"` // ECDSA over signingInput, ASN.1, base64
 }
 
+// UnmarshalJSON takes the field names as they are: encoding/json would match them in any case, and nothing signs them.
+func (s *signature) UnmarshalJSON(data []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return err
+	}
+	return errors.Join(json.Unmarshal(fields["root"], &s.Root), json.Unmarshal(fields["value"], &s.Value))
+}
+
 func (e keyEntry) stateOf() state    { return e.State }
 func (e secretEntry) stateOf() state { return e.State }
 
@@ -122,6 +131,10 @@ func seal(b body, root issuingCA) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode bundle: %w", err)
 	}
+	return sealSigned(signed, root)
+}
+
+func sealSigned(signed []byte, root issuingCA) ([]byte, error) {
 	input, err := signingInput(bundleFormat, signed)
 	if err != nil {
 		return nil, err
@@ -134,7 +147,7 @@ func seal(b body, root issuingCA) ([]byte, error) {
 		Format     int             `json:"format"`
 		Signed     json.RawMessage `json:"signed"`
 		Signatures []signature     `json:"signatures"`
-	}{bundleFormat, signed, []signature{{fingerprint(root.cert), base64.StdEncoding.EncodeToString(value)}}}, "", "  ")
+	}{bundleFormat, json.RawMessage(signed), []signature{{fingerprint(root.cert), base64.StdEncoding.EncodeToString(value)}}}, "", "  ")
 	return append(out, '\n'), err
 }
 

@@ -15,7 +15,7 @@ const identityScheme = "etcd-dns"
 
 func identityURI(bundle, node string) string { return identityScheme + "://" + bundle + "/" + node }
 
-// parseIdentity accepts only what identityURI makes, octet for octet.
+// parseIdentity accepts only what identityURI makes, octet for octet; net/url folds the scheme's case.
 func parseIdentity(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
 	if err != nil {

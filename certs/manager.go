@@ -132,12 +132,8 @@ func (m *Manager) Status() []Status {
 // Run issues what is missing, publishes it, and renews until ctx ends; then it returns nil. Errors are logged, shown in
 // Status and tried again. It must be called once.
 func (m *Manager) Run(ctx context.Context) error {
-	for _, s := range m.slots {
-		s.engine = newEngine(s.purpose, m.opts.Log)
-		defer s.engine.close()
-	}
-	m.clock.started = time.Now()
-	m.clock.stepped()
+	m.open()
+	defer m.close()
 	retry := firstRetry
 	for {
 		pause := m.opts.CheckEvery
@@ -151,6 +147,20 @@ func (m *Manager) Run(ctx context.Context) error {
 		if !m.wait(ctx, pause) {
 			return nil
 		}
+	}
+}
+
+func (m *Manager) open() {
+	for _, s := range m.slots {
+		s.engine = newEngine(s.purpose, m.opts.Log)
+	}
+	m.clock.started = time.Now()
+	m.clock.stepped() // takes the first reading
+}
+
+func (m *Manager) close() {
+	for _, s := range m.slots {
+		s.engine.close()
 	}
 }
 
@@ -178,15 +188,12 @@ func (m *Manager) wait(ctx context.Context, pause time.Duration) bool {
 }
 
 // reconcile brings every published file to its desired state. It is level-triggered: it looks at what is, not at what
-// happened.
+// happened. What cannot be written does not keep the rest from being used.
 func (m *Manager) reconcile(ctx context.Context) error {
 	now := m.opts.Now()
-	if err := m.publishRoots(); err != nil {
-		m.setErrors(err)
-		return err
-	}
-	var newest time.Time
+	rootErr := m.publishRoots()
 	loadErrs := make([]error, len(m.slots))
+	var newest time.Time
 	for i, s := range m.slots {
 		loadErrs[i] = s.load()
 		if c := s.published.chain; len(c) > 0 && !s.ownIssue && c[0].NotBefore.After(newest) {
@@ -195,13 +202,13 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	}
 	if err := m.clock.fault(now, newest); err != nil {
 		m.setErrors(err)
-		return err
+		return errors.Join(err, rootErr)
 	}
 	var addrs []netip.Addr
 	if m.opts.Addrs != nil {
 		addrs = m.opts.Addrs()
 	}
-	errs := make([]error, len(m.slots))
+	errs := append(make([]error, len(m.slots)), rootErr)
 	for i, s := range m.slots {
 		errs[i] = loadErrs[i]
 		want := desiredFor(s.purpose, m.opts.Bundle, m.opts.Node, addrs)
@@ -210,7 +217,9 @@ func (m *Manager) reconcile(ctx context.Context) error {
 		}
 		m.setStatus(i, want, errs[i])
 	}
-	m.announce(now)
+	if rootErr == nil {
+		m.announce(now)
+	}
 	return errors.Join(errs...)
 }
 
@@ -229,21 +238,20 @@ func (m *Manager) announce(now time.Time) {
 	}
 }
 
-// publishRoots makes the directory and writes the trust file if it is not right.
+// publishRoots makes the directory, clears what a crash left in it, and writes the trust file if it is not right.
 func (m *Manager) publishRoots() error {
-	const hint = "make the data directory writable for the user that runs etcd-dns"
 	if err := os.MkdirAll(m.opts.Dir, 0o700); err != nil {
-		return withHint(hint, "certificates: %w", err)
+		return withHint(diskHint, "certificates: %w", err)
 	}
 	if err := durable.RemoveTemps(m.opts.Dir); err != nil {
-		return withHint(hint, "certificates: %w", err)
+		m.opts.Log.Warn("files that a crash left stay", zap.Error(err))
 	}
 	want := m.opts.Bundle.RootPEM()
 	if have, err := os.ReadFile(m.files.CA); err == nil && bytes.Equal(have, want) {
 		return nil
 	}
 	if err := durable.WriteFile(m.files.CA, want, certMode); err != nil {
-		return withHint(hint, "publish root certificates: %w", err)
+		return withHint(diskHint, "publish root certificates: %w", err)
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ import (
 const (
 	certMode = 0o644
 	keyMode  = 0o600
+
+	diskHint = "make the data directory writable, with space left: df -h; the published files stay in use"
 )
 
 // slot keeps one pair of published files right: a stable key, and a certificate that etcd can use at any instant.
@@ -50,7 +52,7 @@ func (s *slot) load() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read published certificate: %w", err)
+		return withHint(diskHint, "read published %s certificate: %w", s.purpose, err)
 	}
 	chain, err := parseChain(data)
 	if err != nil {
@@ -66,12 +68,13 @@ func (s *slot) load() error {
 func (s *slot) loadKey() (crypto.Signer, error) {
 	data, err := os.ReadFile(s.keyPath)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read key: %w", err)
+		return nil, withHint(diskHint, "read %s key: %w", s.purpose, err)
 	}
 	if err == nil {
 		key, err := parseKey(data)
 		if err == nil {
-			return key, os.Chmod(s.keyPath, keyMode)
+			s.guardKey()
+			return key, nil
 		}
 		s.log.Warn("the key file is damaged and will be replaced", zap.String("file", s.keyPath), zap.Error(err))
 	}
@@ -83,7 +86,20 @@ func (s *slot) loadKey() (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, durable.WriteFile(s.keyPath, encoded, keyMode)
+	if err := durable.WriteFile(s.keyPath, encoded, keyMode); err != nil {
+		return nil, withHint(diskHint, "write %s key: %w", s.purpose, err)
+	}
+	return key, nil
+}
+
+// guardKey takes away what others may do with the key file.
+func (s *slot) guardKey() {
+	fi, err := os.Stat(s.keyPath)
+	if err != nil || fi.Mode().Perm()&0o077 == 0 {
+		return
+	}
+	s.log.Warn("the key file was open to others", zap.String("file", s.keyPath), zap.Stringer("mode", fi.Mode()),
+		zap.NamedError("chmod", os.Chmod(s.keyPath, keyMode)))
 }
 
 // settle makes the published certificate what is desired. On an error the published files stay as they are.
@@ -112,7 +128,7 @@ func (s *slot) settle(ctx context.Context, want desired, roots *x509.CertPool, n
 		return fmt.Errorf("the new %s certificate is not usable: %w", s.purpose, err)
 	}
 	if err := durable.WriteFile(s.certPath, encoded, certMode); err != nil {
-		return withHint("free some space, then: systemctl reload etcd-dns", "publish %s certificate: %w", s.purpose, err)
+		return withHint(diskHint, "publish %s certificate: %w", s.purpose, err)
 	}
 	s.published, s.ownIssue = fresh, true
 	s.serve()
