@@ -25,9 +25,11 @@ type BootOptions struct {
 	// a member from its first start.
 	Publish func(roster.View) error
 	// State lets the node add its fields to a state that is about to be sent; it may be called at once by many.
-	State  func(*State)
-	Log    *zap.Logger
-	Timing Timing
+	State func(*State)
+	// DiskReplaced is the operator's word that a missing or different etcd device is meant.
+	DiskReplaced bool
+	Log          *zap.Logger
+	Timing       Timing
 }
 
 // Boot decides how this node's member starts, takes part in its cluster's birth, and keeps the member running.
@@ -245,6 +247,7 @@ func (b *Boot) facts() Facts {
 	f := Facts{
 		Now: time.Now(), Home: b.home, Disk: b.disk, Run: b.run, Namesake: b.namesake.Answer,
 		Peers: make(map[string]Answer, len(b.peers)), Preflight: b.preflight.failed,
+		DiskReplaced: b.o.DiskReplaced,
 	}
 	if !b.preflight.valid && b.preflight.at.IsZero() {
 		f.Preflight = []string{"the checks have not run yet"}

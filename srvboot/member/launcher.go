@@ -32,8 +32,8 @@ type Options struct {
 	View func(srvboot.Launch) (View, error)
 	// Resolver answers the child; it must be running.
 	Resolver *Resolver
-	// Lock is the member lock; the child keeps it until it dies. Nil means none.
-	Lock *os.File
+	// Lock returns the member lock, which the child keeps until it dies; it is asked at each start. Nil means none.
+	Lock func() *os.File
 	// OnStart is told the child's process ID before the child may touch anything; an error ends the child. Nil means
 	// that nobody wants to know.
 	OnStart func(pid int) error
@@ -159,7 +159,7 @@ func (l *Launcher) spawn(ctx context.Context) (p *Process, err error) {
 	cmd.Stderr = pipes.logW
 	cmd.ExtraFiles = []*os.File{pipes.specR, pipes.reportW, metrics}
 	if l.opts.Lock != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, l.opts.Lock)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, l.opts.Lock())
 	}
 	// Its own process group: a Ctrl-C on the terminal is for the parent, also while the child is still starting.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
