@@ -93,7 +93,6 @@ func (n *Node) findSelf(o *Options) (err error) {
 		return err
 	}
 	n.line, _ = o.node(n.name)
-	n.log = n.log.With(zap.String("node", n.name))
 	return nil
 }
 
@@ -156,7 +155,7 @@ func (n *Node) makeParts(o *Options) error {
 	}, tls: n.certs.AdminClientTLS}
 	n.resolver = member.NewResolver(member.ResolverOptions{Own: func() []netip.Addr { return n.line.Addrs }, Log: n.log.Named("resolver")})
 	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,
-		OnStart: n.memLock.Record, Log: n.log.Named("etcd")})
+		OnStart: n.memLock.Record, Log: n.log})
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})

@@ -195,6 +195,7 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report) []NodeStatus {
 			ns.Addresses = append(ns.Addresses, a.String())
 		}
 		state, reachable := rep.State, true
+		n.fillState(&state)
 		if l.Name != n.name {
 			a := rep.Answers[l.Name]
 			state, reachable, ns.Error = a.State, a.Fresh(time.Now(), staleAnswer), cmp.Or(a.Err, "no answer yet")

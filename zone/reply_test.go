@@ -29,7 +29,6 @@ func dualStack(n int) roster.Roster {
 	return r
 }
 
-
 func TestSizes(t *testing.T) {
 	for _, tc := range []struct {
 		members int

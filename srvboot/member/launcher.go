@@ -155,6 +155,7 @@ func (l *Launcher) spawn(ctx context.Context) (p *Process, err error) {
 	}
 	defer metrics.Close()
 	cmd := exec.Command(l.opts.Executable, l.opts.Args...)
+	cmd.Args[0] = "etcd-dns" // what ps shows
 	cmd.Env = childEnv(os.Environ())
 	cmd.Stderr = pipes.logW
 	cmd.ExtraFiles = []*os.File{pipes.specR, pipes.reportW, metrics}
