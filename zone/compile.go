@@ -109,6 +109,17 @@ func (b *builder) add(rr dns.RR) {
 	e.sets[t].rrs = append(e.sets[t].rrs, rr)
 }
 
+// unready marks sets that may not be served yet.
+func (b *builder) unready(name, why string, types ...uint16) {
+	e := b.name(name)
+	for _, t := range types {
+		if e.sets[t] == nil {
+			e.sets[t] = &rrset{}
+		}
+		e.sets[t].unready = why
+	}
+}
+
 func header(name string, rrtype uint16, ttl uint32) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
 }
@@ -124,8 +135,8 @@ func (b *builder) apex() {
 	for _, ns := range b.roster.NameServers {
 		b.add(&dns.NS{Hdr: header(b.domain, dns.TypeNS, ttlInfra), Ns: ns.Name})
 	}
-	if c, ok := unknown(b.roster); ok {
-		b.names[b.domain].sets[dns.TypeSOA].unready = c
+	if why, wait := unknown(b.roster); wait {
+		b.unready(b.domain, why, dns.TypeSOA)
 	}
 }
 
@@ -155,7 +166,12 @@ func (b *builder) hosts() {
 	for _, n := range b.roster.Nodes {
 		// A node becomes the target of an SRV record by joining, and etcd compares what a target resolves to with one
 		// URL, so that a node has one address a family throughout.
-		b.addresses(n.Name+"."+b.domain, onePerFamily(n.Addrs), b.options.ttl())
+		name := n.Name + "." + b.domain
+		if len(n.Addrs) == 0 {
+			// The node exists and has an address that is not known here, so that NODATA would be a guess.
+			b.name(name).unready = noAddress(name)
+		}
+		b.addresses(name, onePerFamily(n.Addrs), b.options.ttl())
 		if len(n.PeerAddrs) > 0 {
 			b.addresses(n.PeerHost()+"."+b.domain, onePerFamily(n.PeerAddrs), b.options.ttl())
 		}
@@ -169,9 +185,8 @@ func (o Options) ttl() uint32 {
 	return uint32(o.TTL / time.Second)
 }
 
-// addresses adds A and AAAA records; a name without any exists all the same, because its node does.
+// addresses adds A and AAAA records.
 func (b *builder) addresses(name string, addrs []netip.Addr, ttl uint32) {
-	b.name(name)
 	for _, a := range slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)) {
 		if a.Is4() {
 			b.add(&dns.A{Hdr: header(name, dns.TypeA, ttl), A: net.IP(a.AsSlice())})
@@ -213,9 +228,7 @@ func (b *builder) apexAddresses() {
 		addrs = append(addrs, onePerFamily(n.Addrs)...)
 	}
 	if wait {
-		apex := b.names[b.domain]
-		apex.sets[dns.TypeA] = &rrset{unready: why}
-		apex.sets[dns.TypeAAAA] = &rrset{unready: why}
+		b.unready(b.domain, why, dns.TypeA, dns.TypeAAAA)
 		return
 	}
 	b.addresses(b.domain, addrs, ttlFast)

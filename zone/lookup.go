@@ -76,12 +76,12 @@ func metaType(qtype uint16) (Answer, bool) {
 // any picks the one RRset that stands for all of them (RFC 8482 §4.1); TypeANY, which no name has, when there is none.
 func (e *entry) any() uint16 {
 	for _, t := range []uint16{dns.TypeNS, dns.TypeSRV, dns.TypeA, dns.TypeAAAA} {
-		if set := e.sets[t]; set != nil && set.unready == "" {
+		if e.served(t) {
 			return t
 		}
 	}
 	for _, t := range e.types() {
-		if e.sets[t].unready == "" {
+		if e.served(t) {
 			return t
 		}
 	}

@@ -80,7 +80,10 @@ func (b *builder) service(owner string, ttl uint32, ends []endpoint) {
 // reachable reports whether a name has an address.
 func (b *builder) reachable(name string) bool {
 	e := b.names[name]
-	return e != nil && (e.sets[dns.TypeA] != nil || e.sets[dns.TypeAAAA] != nil)
+	if e == nil {
+		return false
+	}
+	return e.served(dns.TypeA) || e.served(dns.TypeAAAA)
 }
 
 // servers returns every member: voters, learners and those not started yet.

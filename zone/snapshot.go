@@ -155,3 +155,9 @@ func (e *entry) types() []uint16 {
 	})
 	return out
 }
+
+// served reports whether the entry answers for a type with records.
+func (e *entry) served(t uint16) bool {
+	set := e.sets[t]
+	return set != nil && set.unready == ""
+}
