@@ -31,20 +31,33 @@ func (d *Disk) evidence(f DiskFacts, class etcdDir) []string {
 	if class.data != None && class.data != Stamped {
 		add("%s: %s", d.EtcdDir(), class.why)
 	}
-	for _, pattern := range []string{d.EtcdDir() + "." + asidePrefix + "*", filepath.Join(d.EtcdDir(), asidePrefix+"*")} {
-		paths, err := filepath.Glob(pattern)
-		if err != nil {
-			add("%s: %v", pattern, err)
-		}
-		for _, p := range paths {
-			add("%s: data set aside", p)
-		}
+	for _, p := range d.asides() {
+		add("%s: data set aside", p)
 	}
 	if what := snapshotEvidence(d.path(snapshotsDir)); what != "" {
 		add("%s", what)
 	}
 	if what := rosterEvidence(d.path(rosterFile)); what != "" {
 		add("%s", what)
+	}
+	return out
+}
+
+// asides lists the data that was set aside, beside the etcd directory and within it.
+func (d *Disk) asides() []string {
+	var out []string
+	for _, in := range []struct{ dir, prefix string }{
+		{d.o.Dir, etcdDirName + "." + asidePrefix}, {d.EtcdDir(), asidePrefix},
+	} {
+		entries, err := os.ReadDir(in.dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			out = append(out, err.Error())
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), in.prefix) {
+				out = append(out, filepath.Join(in.dir, e.Name()))
+			}
+		}
 	}
 	return out
 }
