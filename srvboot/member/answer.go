@@ -15,7 +15,8 @@ const viewTTL = 1
 type compiledView struct {
 	// domain is absolute with its trailing dot; empty when there is no view yet.
 	domain string
-	hosts  map[string][]netip.Addr
+	// targets are the addresses of all hosts that SRV records name.
+	targets map[string][]netip.Addr
 	// records are by lower-case absolute owner name. A name that exists without records has an empty entry.
 	records map[string][]dns.RR
 	// reverse holds PTR records by owner name.
@@ -23,7 +24,7 @@ type compiledView struct {
 }
 
 func compileView(v View) *compiledView {
-	c := &compiledView{hosts: v.Hosts, records: map[string][]dns.RR{}, reverse: map[string][]dns.RR{}}
+	c := &compiledView{targets: map[string][]netip.Addr{}, records: map[string][]dns.RR{}, reverse: map[string][]dns.RR{}}
 	if v.Domain != "" {
 		c.domain = strings.ToLower(dns.Fqdn(v.Domain))
 		c.records[c.domain] = nil
@@ -39,6 +40,7 @@ func compileView(v View) *compiledView {
 	for _, name := range sortedKeys(v.SRV) {
 		owner := strings.ToLower(dns.Fqdn(name))
 		for _, t := range v.SRV[name] {
+			c.targets[t.Host] = v.Hosts[t.Host]
 			c.add(&dns.SRV{Hdr: header(owner, dns.TypeSRV), Target: strings.ToLower(dns.Fqdn(t.Host)), Port: t.Port})
 		}
 		c.exist(owner)

@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
@@ -41,9 +42,13 @@ func (c *child) before(ctx context.Context, cfg *embed.Config) error {
 	if wal.Exist(walDir) {
 		return c.beforeRestart(ctx, cfg, walDir)
 	}
-	if db := filepath.Join(c.spec.DataDir, "member", "snap", "db"); exists(db) {
-		// etcd only asks whether there is a log, and would serve this database under a new identity (safety.md C1).
+	// etcd only asks whether there is a log, and would serve such a database under a new identity (safety.md C1).
+	db := filepath.Join(c.spec.DataDir, "member", "snap", "db")
+	switch _, err := os.Lstat(db); {
+	case err == nil:
 		return wrongIdentity("%s exists but there is no write-ahead log beside it", db)
+	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("look for a database: %w", err)
 	}
 	if err := c.checkHosts(ctx); err != nil {
 		return err
@@ -112,7 +117,7 @@ func (c *child) expect(who string, got identity) error {
 	return nil
 }
 
-// checkHosts requires that every name of the view resolves in this process to the view's addresses. They come from
+// checkHosts requires that every SRV target of the view resolves in this process to the view's addresses. They come from
 // the parent, unless /etc/hosts has the name or nsswitch.conf keeps lookups of hosts from DNS: Go offers no way
 // around these (net/conf.go lookupOrder). The own name may differ, as in Debian's line "127.0.1.1 NAME": it is
 // compared with itself only.
@@ -163,9 +168,4 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	sort.Strings(keys)
 	return keys
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, os.ErrNotExist)
 }

@@ -41,8 +41,8 @@ type Options struct {
 	Log *zap.Logger
 }
 
-// Launcher starts member processes. It implements srvboot.Launcher. It starts one at a time: whoever uses it waits
-// for the end of one member before it starts the next.
+// Launcher starts member processes. It implements srvboot.Launcher. It runs one at a time: Start is an error
+// until the member before has ended.
 type Launcher struct {
 	opts Options
 
@@ -85,6 +85,12 @@ func (l *Launcher) Prewarm(ctx context.Context) {
 
 // Start returns once a child process has its spec. The member stops when ctx ends or its Stop is called.
 func (l *Launcher) Start(ctx context.Context, launch srvboot.Launch) (srvboot.Member, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last != nil && !l.last.ended() {
+		// Two processes with one member ID would be two votes (safety.md P7).
+		return nil, fmt.Errorf("the member process %d has not ended yet", l.last.PID())
+	}
 	if err := l.opts.Resolver.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -99,8 +105,6 @@ func (l *Launcher) Start(ctx context.Context, launch srvboot.Launch) (srvboot.Me
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	p := l.warm
 	l.warm = nil
 	if p == nil || !p.order(ctx, line) {
@@ -122,7 +126,7 @@ func (l *Launcher) spec(launch srvboot.Launch) Spec {
 	s := l.opts.Base()
 	s.New, s.Token = launch.New, launch.Token
 	s.ExpectClusterID, s.ExpectMemberID = launch.ClusterID, launch.MemberID
-	s.Resolver, s.Hosts = l.opts.Resolver.socket, l.opts.Resolver.hosts()
+	s.Resolver, s.Hosts = l.opts.Resolver.socket, l.opts.Resolver.targets()
 	return s
 }
 

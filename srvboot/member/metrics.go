@@ -60,10 +60,8 @@ var errNotRunning = errors.New("no etcd member runs on this node")
 
 // Metrics scrapes the process: etcd's metrics, those of its gRPC server, and go_* and process_* of the child.
 func (p *Process) Metrics(ctx context.Context) ([]*dto.MetricFamily, error) {
-	select {
-	case <-p.done:
+	if p.ended() {
 		return nil, errNotRunning
-	default:
 	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

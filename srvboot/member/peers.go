@@ -28,6 +28,8 @@ const (
 	// peerDial and peerAnswer bound one question to one peer; a living peer of a rack answers within milliseconds.
 	peerDial   = time.Second
 	peerAnswer = 2 * time.Second
+	// hashPatience is what a restart may lose on finding out whether peers can be asked for their hashes.
+	hashPatience = 300 * time.Millisecond
 	// joinPatience is how long a joiner waits for lagging peers to have applied its own addition; after it, the
 	// parent decides anew.
 	joinPatience = 15 * time.Second
@@ -149,8 +151,9 @@ func (c *child) listedByAll(answers []peerAnswers, own string) error {
 // time accept connections long before they answer. With a silent peer, or none up, the leader's periodic check has
 // to do.
 func (c *child) maybeCompareHashes(ctx context.Context, cfg *embed.Config) error {
-	urls := c.peerURLsBySRV(cfg)
-	answers, err := askPeers(ctx, cfg, urls)
+	ctx, cancel := context.WithTimeout(ctx, hashPatience)
+	defer cancel()
+	answers, err := askPeers(ctx, cfg, c.peerURLsBySRV(cfg))
 	if err != nil {
 		return err
 	}

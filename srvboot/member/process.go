@@ -80,12 +80,15 @@ func (p *Process) order(ctx context.Context, line []byte) bool {
 	return true
 }
 
-func (p *Process) alive() bool {
+// alive says that the child can still be given work.
+func (p *Process) alive() bool { return !p.ended() && !p.stopping.Load() }
+
+func (p *Process) ended() bool {
 	select {
 	case <-p.done:
-		return false
+		return true
 	default:
-		return !p.stopping.Load()
+		return false
 	}
 }
 
@@ -137,12 +140,10 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Err says why the process ended: an *ExitError, or nil when it was told to or has not.
 func (p *Process) Err() error {
-	select {
-	case <-p.done:
-		return p.err
-	default:
+	if !p.ended() {
 		return nil
 	}
+	return p.err
 }
 
 // PID is the ID of the process, also after its end.
@@ -177,10 +178,8 @@ func (p *Process) Stop(ctx context.Context) error {
 // requestStop tells the child to stop, and sees to it.
 func (p *Process) requestStop() {
 	p.stopOnce.Do(func() {
-		select {
-		case <-p.done:
+		if p.ended() {
 			return
-		default:
 		}
 		p.stopping.Store(true)
 		_ = p.specW.Close()

@@ -73,8 +73,8 @@ func NewResolver(o ResolverOptions) *Resolver {
 // SetView replaces the view for all questions from now on.
 func (r *Resolver) SetView(v View) { r.view.Store(compileView(v)) }
 
-// hosts returns the addresses of the present view.
-func (r *Resolver) hosts() map[string][]netip.Addr { return r.view.Load().hosts }
+// targets returns the addresses of the SRV targets of the present view.
+func (r *Resolver) targets() map[string][]netip.Addr { return r.view.Load().targets }
 
 // Run serves until ctx ends, and returns once all its goroutines have. It may be called once; it must outlive the
 // member processes that use it.

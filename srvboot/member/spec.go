@@ -60,8 +60,8 @@ type Spec struct {
 	// LogLevel is etcd's log level, such as "warn"; empty means "info".
 	LogLevel string `json:"log_level,omitempty"`
 
-	// Resolver is the abstract socket of the parent's Resolver, and Hosts the addresses that names must resolve to.
-	// Launcher.Start sets both.
+	// Resolver is the abstract socket of the parent's Resolver, and Hosts the addresses that the SRV targets must
+	// resolve to. Launcher.Start sets both.
 	Resolver string                  `json:"resolver"`
 	Hosts    map[string][]netip.Addr `json:"hosts,omitempty"`
 }

@@ -39,7 +39,9 @@ func ViewOf(members []srvboot.GenesisMember, r roster.Roster, srvName string) (V
 		Hosts:  map[string][]netip.Addr{},
 	}
 	for _, n := range r.Nodes {
-		v.Hosts[n.Name+"."+v.Domain] = slices.Clone(n.Addrs)
+		if len(n.Addrs) > 0 {
+			v.Hosts[n.Name+"."+v.Domain] = slices.Clone(n.Addrs)
+		}
 		if len(n.PeerAddrs) > 0 {
 			v.Hosts[n.PeerHost()+"."+v.Domain] = slices.Clone(n.PeerAddrs)
 		}
