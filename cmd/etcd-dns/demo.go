@@ -239,7 +239,7 @@ func (d *demo) advise() {
   %[1]s etcdctl put greeting hello
   %[1]s status --corefile %[2]s --name infra0 --data %[3]s
   dig @%[4]s -p %[5]d SRV _etcd-client%[6]s._tcp.%[7]s
-  kill -9 $(pgrep -f 'etcd-dns.*member' | head -n 1)   # a member dies; watch it come back
+  pkill -9 -o -f '^etcd-dns member'   # a member dies; watch it come back
 
 Logs are in %[8]s. Ctrl-C stops everything.
 `, self, d.options.Corefile, d.dataDir("infra0"), server, d.dnsPort, ssl, demoDomain, filepath.Join(d.dir, "*.log"))
