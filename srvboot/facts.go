@@ -65,6 +65,8 @@ type Home struct {
 	// Ask are the names of all nodes that birth waits for: the bundle's and the Corefile's, heard of or remembered,
 	// sorted, this node included.
 	Ask []string
+	// ClientPort is the TCP port on which the cluster's members serve clients.
+	ClientPort uint16
 	// BirthUntil is when the bundle's permission for birth ends.
 	BirthUntil time.Time
 	// Ephemeral allows birth on a file system that does not outlive a power cut.
@@ -76,8 +78,13 @@ type Facts struct {
 	Now  time.Time
 	Home Home
 	Disk DiskFacts
-	// Peers holds the last answer of every node of Home.Ask but this one, by name.
+	// Peers holds the last answer of every node of Home.Ask but this one, and of those heard of, by name.
 	Peers map[string]Answer
+	// Run is the nonce of this run, see State.Run.
+	Run string
+	// Namesake is the last answer to a question put to this node's own name: another run's answer means that two
+	// processes have the name.
+	Namesake Answer
 	// Preflight lists the failed checks that stand in the way of a start.
 	Preflight []string
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.

@@ -16,6 +16,10 @@ type State struct {
 	Machine string    `json:"machine"`
 	Seen    *Sighting `json:"seen,omitempty"`
 
+	// Run names the time during which the sender's memory is whole: a new nonce at every start, and whenever the
+	// sender finds its marker gone. A promise is asked of one run, so it says something about that run's disk.
+	Run string `json:"run"`
+
 	Phase    Phase       `json:"phase"`
 	Promised Ballot      `json:"promised"`
 	Accepted *Acceptance `json:"accepted,omitempty"`
@@ -23,6 +27,8 @@ type State struct {
 	// Digest is that of the sender's Home; Ask are the names that it would wait for.
 	Digest string   `json:"digest"`
 	Ask    []string `json:"ask,omitempty"`
+	// Initial are the sender's initial members, to show what differs when digests do.
+	Initial []GenesisMember `json:"initial,omitempty"`
 	// Evidence of an earlier life, see DiskFacts.
 	Evidence []string `json:"evidence,omitempty"`
 	// Ready says that the sender's pre-flight checks pass; NotReady lists those that do not.
@@ -73,6 +79,9 @@ type Prepare struct {
 	Format int    `json:"format"`
 	Ballot Ballot `json:"ballot"`
 	Digest string `json:"digest"`
+	// Run is State.Run of the addressee, seen before the ballot was chosen. A node that lost its disk since refuses,
+	// so every promise of the ballot was given after the last disk was lost.
+	Run string `json:"run"`
 }
 
 // Accept asks a node to accept a genesis in a ballot (phase two).

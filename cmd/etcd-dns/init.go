@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+	"github.com/etcd-dns/etcd-dns/internal/durable"
+	"github.com/etcd-dns/etcd-dns/node"
+)
+
+// rack is what init makes a configuration from.
+type rack struct {
+	Domain, SrvName, Data string
+	Nodes                 []rackNode
+	Plain                 bool
+	GenesisWithin         time.Duration
+	// DNSPort is 0 for 53; Extra are lines after the etcdsrv block.
+	DNSPort uint16
+	Extra   []string
+}
+
+// rackNode is one --node flag.
+type rackNode struct {
+	Name  string
+	Addrs []string
+}
+
+// Line is the node's line in the Corefile.
+func (n rackNode) Line() string {
+	return strings.Join(append([]string{"node", n.Name}, n.Addrs...), " ")
+}
+
+var corefile = template.Must(template.New("Corefile").Parse(`# The same file on every node. See docs/corefile.md for every word.
+{{.Key}} {
+    etcdsrv {
+        bundle cluster.bundle
+        data   {{.Data}}
+{{- if .Plain}}
+        tls off
+{{- end}}
+{{- if .SrvName}}
+        cluster {{.SrvName}} {
+{{- range .Nodes}}
+            {{.Line}}
+{{- end}}
+        }
+{{- else}}
+{{- range .Nodes}}
+        {{.Line}}
+{{- end}}
+{{- end}}
+    }
+{{- range .Extra}}
+    {{.}}
+{{- end}}
+    errors
+}
+`))
+
+// Key is the server block's.
+func (r rack) Key() string {
+	if r.DNSPort != 0 {
+		return fmt.Sprintf("%s:%d", r.Domain, r.DNSPort)
+	}
+	return r.Domain
+}
+
+func newInit() *cobra.Command {
+	r := rack{Data: node.DefaultData, Extra: []string{"prometheus localhost:9153"}}
+	var nodes []string
+	var out string
+	cmd := &cobra.Command{
+		Use: "init", Short: "Make the configuration and the secrets of a new rack", Args: noArgs,
+		Long: "init writes DIR/Corefile and DIR/cluster.bundle, which go to every node, and DIR/offline/root.key, which stays\n" +
+			"with you. It prints the records for the parent zone. It never overwrites a file.",
+		Example: `  etcd-dns init --domain rack1.example.com --node infra0=10.0.1.10 --node infra1=10.0.1.11 --node infra2=10.0.1.12 --out rack1
+  etcd-dns init --domain rack1.example.com --srv-name foo --node infra0=10.0.1.10,fd00::10 … --out rack1`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, n := range nodes {
+				name, addrs, _ := strings.Cut(n, "=")
+				r.Nodes = append(r.Nodes, rackNode{Name: name, Addrs: strings.FieldsFunc(addrs, func(c rune) bool { return c == ',' })})
+			}
+			if r.Domain == "" || len(r.Nodes) == 0 || out == "" {
+				return &usage{what: "init needs --domain, --node and --out", hint: cmd.Example[2:strings.Index(cmd.Example, "\n")]}
+			}
+			o, err := r.write(out, time.Now)
+			if err != nil {
+				return err
+			}
+			for _, w := range o.Warnings {
+				say(cmd, "warning: %s", w)
+			}
+			return r.advise(cmd, o, out)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.Domain, "domain", "", "the `DOMAIN` that is delegated to the nodes")
+	f.StringArrayVar(&nodes, "node", nil, "a node, `NAME[=ADDR[,ADDR]]`; repeat it for each")
+	f.StringVar(&r.SrvName, "srv-name", "", "the cluster's srv-name `SUFFIX`, as in etcd's --discovery-srv-name")
+	f.StringVar(&out, "out", "", "the `DIR` to write to")
+	f.BoolVar(&r.Plain, "plain", false, "make a cluster without TLS for etcd")
+	f.DurationVar(&r.GenesisWithin, "genesis-within", 7*24*time.Hour, "how long from now the cluster may be born")
+	return cmd
+}
+
+// advise prints the parent's records as the result, and what to do next.
+func (r rack) advise(cmd *cobra.Command, o *node.Options, out string) error {
+	fmt.Fprintf(cmd.OutOrStdout(), "; records for the parent zone of %s\n", strings.TrimSuffix(o.Domain, "."))
+	for _, rr := range o.Delegation() {
+		fmt.Fprintln(cmd.OutOrStdout(), rr)
+	}
+	say(cmd, "wrote %s and %s: copy both to %s on every node", filepath.Join(out, "Corefile"), filepath.Join(out, "cluster.bundle"),
+		filepath.Dir(node.DefaultCorefile))
+	say(cmd, "wrote %s: keep it offline, no node needs it", filepath.Join(out, "offline", "root.key"))
+	switch n := len(r.Nodes); {
+	case n == 2:
+		say(cmd, "warning: two members cannot heal a lost disk by themselves; three can")
+	case n%2 == 0:
+		say(cmd, "warning: %d members survive the loss of no more nodes than %d do", n, n-1)
+	}
+	say(cmd, "then run on each node: etcd-dns run")
+	return nil
+}
+
+// write makes the three files. Everything is checked before the first one is written.
+func (r rack) write(dir string, now func() time.Time) (*node.Options, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", dir, err)
+	}
+	o, text, err := r.render(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range []string{"Corefile", "cluster.bundle", "offline/root.key"} {
+		if _, err := os.Lstat(filepath.Join(dir, f)); err == nil {
+			return nil, &usage{what: filepath.Join(dir, f) + " exists, and init never overwrites", hint: "choose another --out, or move it away"}
+		}
+	}
+	names := map[string][]string{}
+	for _, n := range o.Nodes {
+		names[n.Cluster] = append(names[n.Cluster], n.Name)
+	}
+	bundle, key, err := certs.NewBundle(certs.InitOptions{Domain: o.Domain, Names: names, Plain: r.Plain, GenesisWithin: r.GenesisWithin, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	return o, r.save(dir, text, bundle, key)
+}
+
+// render writes the Corefile's text and reads it back, so that init accepts what run accepts.
+func (r rack) render(dir string) (*node.Options, []byte, error) {
+	var text strings.Builder
+	if err := corefile.Execute(&text, r); err != nil {
+		return nil, nil, fmt.Errorf("write the Corefile: %w", err)
+	}
+	o, err := node.ParseCorefile(filepath.Join(dir, "Corefile"), []byte(text.String()))
+	var bad *node.ConfigError
+	if errors.As(err, &bad) {
+		return nil, nil, &usage{what: bad.What, hint: bad.Fix} // its line is of a file that is never written
+	}
+	return o, []byte(text.String()), err
+}
+
+func (r rack) save(dir string, text []byte, bundle *certs.Bundle, key certs.RootKey) error {
+	secret, err := bundle.Marshal()
+	if err != nil {
+		return fmt.Errorf("encode the bundle: %w", err)
+	}
+	offline := filepath.Join(dir, "offline")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the directory: %w", err)
+	}
+	if err := os.MkdirAll(offline, 0o700); err != nil {
+		return fmt.Errorf("make the directory: %w", err)
+	}
+	for _, f := range []struct {
+		path string
+		data []byte
+		perm os.FileMode
+	}{{filepath.Join(offline, "root.key"), key, 0o600}, {filepath.Join(dir, "cluster.bundle"), secret, 0o600}, {filepath.Join(dir, "Corefile"), text, 0o644}} {
+		if err := durable.Create(f.path, f.data, f.perm); err != nil {
+			return fmt.Errorf("write %s: %w", f.path, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+	"github.com/etcd-dns/etcd-dns/srvboot"
+)
+
+// Limits of the admin port. A state holds 64 nodes' facts at most, far below the body limit; a peer that is slower
+// than the timeouts is as good as silent.
+const (
+	adminBodyLimit   = 1 << 20
+	adminReadTimeout = 5 * time.Second
+	adminGrace       = 2 * time.Second
+)
+
+// booter is what the admin port needs of srvboot.Boot.
+type booter interface {
+	HandleState(from string) srvboot.State
+	HandlePrepare(ctx context.Context, from string, req srvboot.Prepare) (srvboot.Reply, error)
+	HandleAccept(ctx context.Context, from string, req srvboot.Accept) (srvboot.Reply, error)
+}
+
+// admin is the port at which nodes speak to each other, and the socket at which the operator's commands reach this
+// node. The port asks for a certificate of this bundle's peer CA; the socket lies in a directory that only the
+// node's user may enter.
+type admin struct {
+	bundle string
+	tls    *tls.Config
+	boot   booter
+	status func() Status
+	log    *zap.Logger
+}
+
+// peerHandler serves the other nodes.
+func (a *admin) peerHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
+		if from, ok := a.caller(w, r); ok {
+			reply(w, a.boot.HandleState(from))
+		}
+	})
+	mux.HandleFunc("POST /v1/prepare", handle(a, a.boot.HandlePrepare))
+	mux.HandleFunc("POST /v1/accept", handle(a, a.boot.HandleAccept))
+	return mux
+}
+
+// handle decodes a request of type T from an authenticated node and answers it.
+func handle[T any](a *admin, do func(context.Context, string, T) (srvboot.Reply, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		from, ok := a.caller(w, r)
+		if !ok {
+			return
+		}
+		var req T
+		if err := json.NewDecoder(io.LimitReader(r.Body, adminBodyLimit)).Decode(&req); err != nil {
+			http.Error(w, "the body is not the JSON of this request: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		out, err := do(r.Context(), from, req)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		reply(w, out)
+	}
+}
+
+// caller returns the node named by the client's certificate, of this bundle only.
+func (a *admin) caller(w http.ResponseWriter, r *http.Request) (node string, ok bool) {
+	bundle, node, err := certs.PeerIdentity(r.TLS)
+	if err == nil && bundle != a.bundle {
+		err = fmt.Errorf("the certificate is of bundle %s, this node's is %s", bundle, a.bundle)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return "", false
+	}
+	return node, true
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	// The peer is gone if this fails, and it will ask again.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// socketHandler serves this machine's operator.
+func (a *admin) socketHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.status()) })
+	return mux
+}
+
+// serve runs the admin port at each address, and the socket, until ctx ends.
+func (a *admin) serve(ctx context.Context, addrs []netip.Addr, port uint16) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range listenAll(addrs, port) {
+		ln, err := l()
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return a.serveHTTP(ctx, tls.NewListener(ln, a.tls), a.peerHandler()) })
+	}
+	return group.Wait()
+}
+
+// listenAll returns one listen per address, and one on all addresses when none is configured.
+func listenAll(addrs []netip.Addr, port uint16) (out []func() (net.Listener, error)) {
+	if len(addrs) == 0 {
+		addrs = []netip.Addr{netip.IPv6Unspecified()}
+	}
+	for _, addr := range addrs {
+		at := netip.AddrPortFrom(addr, port)
+		out = append(out, func() (net.Listener, error) {
+			l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+			if err != nil {
+				return nil, portError("tcp", at, err)
+			}
+			return l, nil
+		})
+	}
+	return out
+}
+
+// serveHTTP serves until ctx ends, then lets requests in flight finish for adminGrace.
+func (a *admin) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadTimeout: adminReadTimeout, WriteTimeout: adminReadTimeout, IdleTimeout: time.Minute,
+		ErrorLog: zap.NewStdLog(a.log.WithOptions(zap.IncreaseLevel(zap.WarnLevel)))}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the admin port %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), adminGrace)
+		defer cancel()
+		if err := srv.Shutdown(grace); err != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+	return group.Wait()
+}

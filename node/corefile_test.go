@@ -1,0 +1,173 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const goodCorefile = `rack1.example.com {
+    etcdsrv {
+        bundle cluster.bundle
+        data   /var/lib/etcd-dns
+        node infra0 10.0.1.10
+        node infra1 10.0.1.11 fd00::11 peer 10.9.0.11
+        node infra2 10.0.1.12
+    }
+    errors
+}
+`
+
+func TestParseCorefile(t *testing.T) {
+	o, err := ParseCorefile("/etc/etcd-dns/Corefile", []byte(goodCorefile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Domain != "rack1.example.com." || o.DNSPort != 53 || o.Bundle != "/etc/etcd-dns/cluster.bundle" || o.Data != "/var/lib/etcd-dns" {
+		t.Errorf("got %+v", o)
+	}
+	if o.AdminPort != 2378 || len(o.Clusters) != 1 || o.Clusters[0].PeerPort != 2380 || o.Clusters[0].ClientPort != 2379 || o.Clusters[0].Plain {
+		t.Errorf("defaults: got %+v", o.Clusters)
+	}
+	var urls []string
+	for _, m := range o.members("") {
+		urls = append(urls, m.PeerURL)
+	}
+	want := []string{"https://infra0.rack1.example.com:2380", "https://infra1-peer.rack1.example.com:2380", "https://infra2.rack1.example.com:2380"}
+	if d := cmp.Diff(want, urls); d != "" {
+		t.Errorf("peer URLs (-want +got):\n%s", d)
+	}
+}
+
+func TestParseCorefilePortAndTransport(t *testing.T) {
+	for key, port := range map[string]uint16{"rack1.example.com": 53, "rack1.example.com:5300": 5300, "dns://rack1.example.com:5301": 5301, "RACK1.example.com.": 53} {
+		o, err := ParseCorefile("Corefile", []byte(strings.Replace(goodCorefile, "rack1.example.com {", key+" {", 1)))
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+			continue
+		}
+		if o.Domain != "rack1.example.com." || o.DNSPort != port {
+			t.Errorf("%s: got %s port %d, want rack1.example.com. port %d", key, o.Domain, o.DNSPort, port)
+		}
+	}
+}
+
+func TestParseCorefileFoldsCase(t *testing.T) {
+	o, err := ParseCorefile("Corefile", []byte(strings.Replace(goodCorefile, "infra0", "Infra0", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Nodes[0].Name != "infra0" || len(o.Warnings) != 1 || !strings.Contains(o.Warnings[0], `"Infra0"`) {
+		t.Errorf("got %q with warnings %q, want infra0 and one warning that names Infra0", o.Nodes[0].Name, o.Warnings)
+	}
+}
+
+// Every rule with its place, its words and its way out.
+func TestParseCorefileRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name, from, to string // goodCorefile with from replaced
+		line           int
+		what, hint     string
+	}{
+		{"unknown property", "data   /", "dta /", 4, `unknown property "dta"`, "did you mean data?"},
+		{"unknown property far from all", "data   /", "zzzzzzzz /", 4, `unknown property "zzzzzzzz"`, "one of: "},
+		{"unknown plugin", "errors\n", "erors\n", 9, `unknown plugin "erors"`, "did you mean errors?"},
+		{"duplicate name", "infra2 10.0.1.12", "infra0 10.0.1.12", 7, "node infra0 stands here and in line 5", "its own name"},
+		{"duplicate address", "10.0.1.12", "10.0.1.10", 7, "address 10.0.1.10 stands here and at node infra0 in line 5", "its own address"},
+		{"duplicate peer address", "infra2 10.0.1.12", "infra2 10.9.0.11", 7, "address 10.9.0.11 stands here and at node infra1", "its own address"},
+		{"underscore", "infra2", "infra_2", 7, `"infra_2" cannot name a node`, "such as infra0"},
+		{"leading hyphen", "infra2", "-infra2", 7, "neither begins nor ends with a hyphen", "such as infra0"},
+		{"all digits", "infra2", "2", 7, "all digits", "such as infra0"},
+		{"label of 64", "infra2", strings.Repeat("a", 64), 7, "1 to 63 octets", "such as infra0"},
+		{"reserved suffix", "infra2", "a-peer", 7, "-peer", "such as infra0"},
+		{"not an address", "10.0.1.12", "10.0.1.300", 7, `"10.0.1.300" is not an IP address`, "without port"},
+		{"unspecified address", "10.0.1.12", "0.0.0.0", 7, "cannot be a node's address", "unicast"},
+		{"cluster ssl", "node infra2 10.0.1.12", "cluster ssl {\n node infra2 10.0.1.12\n}", 7, `"ssl" cannot name a cluster`, "such as foo"},
+		{"cluster ssl-x", "node infra2 10.0.1.12", "cluster ssl-x {\n node infra2 10.0.1.12\n}", 7, "collide with the TLS names", "such as foo"},
+		{"cluster too long", "node infra2 10.0.1.12", "cluster " + strings.Repeat("c", 47) + " {\n node infra2 10.0.1.12\n}", 7, "47 octets", "such as foo"},
+		{"empty cluster", "node infra2 10.0.1.12", "node infra2 10.0.1.12\ncluster foo {\n}", 0, "cluster foo has no nodes", "into its block"},
+		{"node property in a cluster", "node infra2 10.0.1.12", "cluster foo {\n data /x\n node infra2 10.0.1.12\n}", 8, `unknown property "data"`, "one of: "},
+		{"twice", "data   /var/lib/etcd-dns", "data /a\n data /b", 5, "data stands here and in line 4", "keep one"},
+		{"name without node", "bundle cluster.bundle", "name infra9", 3, "name infra9 has no node line", "did you mean infra0?"},
+		{"port", "bundle cluster.bundle", "peer_port 70000", 3, `"70000" is not a port`, "1 to 65535"},
+		{"port clash", "bundle cluster.bundle", "peer_port 2379", 0, "port 2379 serves both peer_port and client_port", "its own port"},
+		{"ttl", "bundle cluster.bundle", "ttl 0", 3, `"0" is not a time`, "with its unit"},
+		{"election", "bundle cluster.bundle", "election 200ms", 0, "less than five times heartbeat", "raise election"},
+		{"quota", "bundle cluster.bundle", "quota 1TB", 3, `"1TB" is not a quota`, "such as 2GiB"},
+		{"tls", "bundle cluster.bundle", "tls maybe", 3, "expected tls on or tls off", "tls off makes"},
+		{"timing", "bundle cluster.bundle", "timing rock", 3, `unknown timing "rock"`, "did you mean rack?"},
+		{"email", "bundle cluster.bundle", "email nobody", 3, `"nobody" is not a mail address`, "hostmaster@"},
+		{"in-zone name server without address", "bundle cluster.bundle", "ns ns1", 0, "lies in the zone and has no address", "ns NAME ADDRESS"},
+		{"argument", "etcdsrv {", "etcdsrv foo {", 2, "takes no argument", "between { and }"},
+		{"no nodes", goodCorefile, "rack1.example.com {\n etcdsrv {\n  data /x\n }\n}\n", 0, "no node lines", "node NAME ADDRESS"},
+		{"no etcdsrv", goodCorefile, "rack1.example.com {\n errors\n}\n", 0, "no server block with a configured etcdsrv", "etcdsrv { … }"},
+		{"only reverse", "rack1.example.com {", "1.0.10.in-addr.arpa {", 0, "names no domain", "delegated subdomain"},
+		{"unclosed", "    errors\n}\n", "    errors\n", 9, "", "docs/corefile.md"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Replace(goodCorefile, c.from, c.to, 1)
+			if text == goodCorefile {
+				t.Fatalf("the row changes nothing: %q", c.from)
+			}
+			_, err := ParseCorefile("/x/Corefile", []byte(text))
+			var e *ConfigError
+			if !errors.As(err, &e) {
+				t.Fatalf("got %v, want a ConfigError", err)
+			}
+			if !strings.Contains(e.What, c.what) || !strings.Contains(e.Hint(), c.hint) {
+				t.Errorf("got %q, hint %q; want %q, hint %q", e.What, e.Hint(), c.what, c.hint)
+			}
+			if c.line != 0 && e.Line != c.line {
+				t.Errorf("%v: got line %d, want %d", err, e.Line, c.line)
+			}
+		})
+	}
+}
+
+func TestReadCorefileMissing(t *testing.T) {
+	_, err := ReadCorefile(filepath.Join(t.TempDir(), "Corefile"))
+	var e *ConfigError
+	if !errors.As(err, &e) || !strings.Contains(e.What, "no such Corefile") || !strings.Contains(e.Hint(), "etcd-dns init") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRootCorefileParses(t *testing.T) {
+	text, err := os.ReadFile("../Corefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseCorefile("/etc/etcd-dns/Corefile", text); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzParseCorefile(f *testing.F) {
+	f.Add(goodCorefile)
+	f.Add("a {\n etcdsrv {\n cluster foo {\n node x\n tls off\n}\n}\n}")
+	f.Add("example.org:70000 10.in-addr.arpa {\n etcdsrv\n}")
+	f.Add("x {\n etcdsrv {\n ns a. 1.2.3.4\n email a.b@c\n quota 1 GiB\n node a peer\n}\n}")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "import") || strings.Contains(text, "{$") || strings.Contains(text, "{%") {
+			return // import reads files, and the environment is not ours to fuzz
+		}
+		o, err := ParseCorefile("/x/Corefile", []byte(text))
+		if (o == nil) == (err == nil) {
+			t.Errorf("got options %v with error %v, want exactly one", o, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, n := range o.Nodes {
+			if badLabel(n.Name) != "" {
+				t.Errorf("accepted the node name %q", n.Name)
+			}
+		}
+		o.Roster(func(string) int { return 0 })
+		o.Delegation()
+	})
+}

@@ -1,0 +1,193 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/zone"
+)
+
+// nameServer runs CoreDNS in this process. Its plugin instances come and go with every Corefile reload and only
+// borrow the zone store, which outlives them. CoreDNS keeps its registry in package variables, so there is one
+// nameServer in a process.
+type nameServer struct {
+	log   *zap.Logger
+	store *zone.Store
+	// read returns the Corefile's path and text; it is asked at start and at every reload.
+	read func() (path string, text []byte, err error)
+	// check judges the options of a Corefile before it may replace the running one.
+	check func(*Options) error
+	// apply is told the options of the Corefile that now serves.
+	apply func(*Options)
+	// addrs are bound when the server block has no bind line.
+	addrs func() []netip.Addr
+
+	mu sync.Mutex
+	// inst and pending are guarded by mu; pending are the options of the Corefile being started.
+	inst    *caddy.Instance
+	pending *Options
+}
+
+// serverType is CoreDNS's name with caddy.
+const serverType = "dns"
+
+// register tells CoreDNS and caddy about this server. It may run once in a process.
+func (s *nameServer) register() error {
+	caddy.Quiet, dnsserver.Quiet = true, true
+	plugin.Register(pluginName, s.setup)
+	if err := dnsserver.SetDirectives(Directives()); err != nil {
+		return fmt.Errorf("set the plugin order: %w", err)
+	}
+	// The reload plugin asks caddy for the Corefile anew; without a loader it would get CoreDNS's whoami default.
+	caddy.RegisterCaddyfileLoader("etcd-dns", caddy.LoaderFunc(func(string) (caddy.Input, error) { return s.input() }))
+	caddy.RegisterEventHook("etcd-dns", func(event caddy.EventName, info any) error {
+		if inst, ok := info.(*caddy.Instance); ok && event == caddy.InstanceStartupEvent {
+			s.started(inst)
+		}
+		return nil
+	})
+	return nil
+}
+
+func (s *nameServer) input() (caddy.Input, error) {
+	path, text, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	return caddy.CaddyfileInput{Filepath: path, Contents: text, ServerTypeName: serverType}, nil
+}
+
+// setup is the plugin's: it parses the stanza and borrows the store.
+func (s *nameServer) setup(c *caddy.Controller) error {
+	o, err := parseStanza(&c.Dispenser, c.File(), c.ServerBlockKeys)
+	if err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	if o != nil {
+		if err := s.check(o); err != nil {
+			return plugin.Error(pluginName, err)
+		}
+		s.mu.Lock()
+		s.pending = o
+		s.mu.Unlock()
+	}
+	cfg := dnsserver.GetConfig(c)
+	if addrs := s.addrs(); len(cfg.ListenHosts) == 1 && cfg.ListenHosts[0] == "" && len(addrs) > 0 {
+		cfg.ListenHosts = nil
+		for _, a := range addrs {
+			cfg.ListenHosts = append(cfg.ListenHosts, a.String())
+		}
+	}
+	h := zone.NewHandler(s.store)
+	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		h.Next = next
+		return h
+	})
+	return nil
+}
+
+// started runs when an instance serves: at the first start and after each reload, the reload plugin's included.
+func (s *nameServer) started(inst *caddy.Instance) {
+	s.mu.Lock()
+	first := s.inst == nil
+	s.inst = inst
+	o := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	if o != nil && !first {
+		s.apply(o)
+	}
+}
+
+// instance is nil before the first start.
+func (s *nameServer) instance() *caddy.Instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inst
+}
+
+// start brings CoreDNS up; when it returns, queries are answered.
+func (s *nameServer) start() error {
+	in, err := s.input()
+	if err != nil {
+		return err
+	}
+	if _, err := caddy.Start(in); err != nil {
+		return fmt.Errorf("start the name server: %w", err)
+	}
+	return nil
+}
+
+// reload starts an instance from the Corefile as it is now; on any error the running one keeps serving.
+func (s *nameServer) reload() error {
+	in, err := s.input()
+	if err != nil {
+		return err
+	}
+	// Our own stanza is read first, because caddy's errors lose their type.
+	o, err := ParseCorefile(in.Path(), in.Body())
+	if err == nil {
+		err = s.check(o)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := s.instance().Restart(in); err != nil {
+		return fmt.Errorf("reload the name server: %w", err)
+	}
+	return nil
+}
+
+// stop ends the name server: callbacks first, which close the metrics and ready listeners, then the servers.
+func (s *nameServer) stop() error {
+	inst := s.instance()
+	if inst == nil {
+		return nil
+	}
+	return errors.Join(append(inst.ShutdownCallbacks(), inst.Stop())...)
+}
+
+// checkPort fails when somebody holds the DNS port. CoreDNS sets SO_REUSEPORT, so a second server of the same user
+// would start without an error and take half of the queries.
+func checkPort(addrs []netip.Addr, port uint16) error {
+	for _, a := range addrs {
+		at := netip.AddrPortFrom(a, port)
+		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+		if err != nil {
+			return portError("tcp", at, err)
+		}
+		_ = l.Close()
+		p, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		if err != nil {
+			return portError("udp", at, err)
+		}
+		_ = p.Close()
+	}
+	return nil
+}
+
+// portError names who holds a port, or what is missing to bind it.
+func portError(network string, at netip.AddrPort, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		holder := srvboot.PortHolder(network, at.String())
+		return &usageError{what: fmt.Sprintf("%s port %s is taken by %s", network, at, holder), cause: err,
+			hint: fmt.Sprintf("stop it, or give this one another address or port; see: ss -lnp 'sport = :%d'", at.Port())}
+	case errors.Is(err, os.ErrPermission):
+		exe, _ := os.Executable()
+		return &usageError{what: fmt.Sprintf("no permission to bind %s port %s", network, at), cause: err,
+			hint: "setcap cap_net_bind_service=+ep " + exe + ", or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit"}
+	}
+	return fmt.Errorf("bind %s port %s: %w", network, at, err)
+}

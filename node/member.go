@@ -1,0 +1,108 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/roster"
+	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/srvboot/member"
+)
+
+// spec is what the member process is told, but for what the boot loop decides.
+func (n *Node) spec() member.Spec {
+	o := n.options()
+	c, _ := o.cluster(n.line.Cluster)
+	s := member.Spec{
+		Name: n.name, DataDir: o.File("etcd"), Domain: strings.TrimSuffix(o.Domain, "."), SrvName: n.line.Cluster,
+		AdvertisePeer: []string{o.peerURL(n.line.roster(0), c)}, AdvertiseClient: []string{o.clientURL(n.name, c)},
+		ListenPeer: listenURLs(c.scheme(), n.line.peerAddrs(), c.PeerPort), ListenClient: n.clientListen(c),
+		HeartbeatMs: uint(c.Heartbeat.Milliseconds()), ElectionMs: uint(c.Election.Milliseconds()), QuotaBytes: c.Quota,
+	}
+	if !c.Plain {
+		f := n.certs.Files()
+		s.TLS = &member.TLSFiles{PeerCert: f.PeerCert, PeerKey: f.PeerKey, PeerCA: f.CA, ServerCert: f.ServerCert, ServerKey: f.ServerKey,
+			ClientCA: f.CA, ClientCert: f.ClientCert, ClientKey: f.ClientKey}
+	}
+	return s
+}
+
+// listenURLs names one listener per address, or all addresses when none is configured. etcd takes addresses only
+// (embed/config.go, checkBindURLs).
+func listenURLs(scheme string, addrs []netip.Addr, port uint16) (out []string) {
+	for _, a := range addrs {
+		out = append(out, scheme+"://"+net.JoinHostPort(a.String(), strconv.Itoa(int(port))))
+	}
+	if len(out) == 0 {
+		out = []string{scheme + "://0.0.0.0:" + strconv.Itoa(int(port))}
+	}
+	return out
+}
+
+// clientListen adds loopback, where local agents expect etcd, unless the node lives on a loopback address itself.
+func (n *Node) clientListen(c ClusterOptions) []string {
+	addrs := slices.Clone(n.line.Addrs)
+	if len(addrs) > 0 && !addrs[0].IsLoopback() {
+		addrs = append(addrs, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+	}
+	return listenURLs(c.scheme(), addrs, c.ClientPort)
+}
+
+// home is what the boot loop decides by.
+func (n *Node) home() srvboot.Home {
+	o := n.options()
+	h := srvboot.Home{Bundle: n.bundle.ID(), SrvName: n.line.Cluster, Node: n.name, BirthUntil: n.bundle.BirthUntil(), Ephemeral: o.Ephemeral}
+	c, _ := o.cluster(h.SrvName)
+	h.ClientPort = c.ClientPort
+	names := n.bundle.Names(n.line.Cluster)
+	for _, m := range o.members(n.line.Cluster) {
+		names = append(names, m.Name)
+		if slices.Contains(n.bundle.Names(n.line.Cluster), m.Name) || len(n.bundle.Names(n.line.Cluster)) == 0 {
+			h.Initial = append(h.Initial, m)
+		}
+	}
+	slices.SortFunc(h.Initial, func(a, b srvboot.GenesisMember) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(names)
+	h.Ask = slices.Compact(names)
+	return h
+}
+
+// view is what the member may know of its domain: the members it boots by, and every node's addresses.
+func (n *Node) view(l srvboot.Launch) (member.View, error) {
+	n.launch.Store(&l)
+	o := n.options()
+	return member.ViewOf(l.Members, o.Roster(n.slot), n.line.Cluster)
+}
+
+// resolve follows changes of addresses for the running member; the members it booted by stay as they were.
+func (n *Node) resolve(r roster.Roster) {
+	l := n.launch.Load()
+	if l == nil {
+		return
+	}
+	v, err := member.ViewOf(l.Members, r, n.line.Cluster)
+	if err != nil {
+		n.log.Warn("the member keeps its old view of the domain", zap.Error(err))
+		return
+	}
+	n.resolver.SetView(v)
+}
+
+// fillState adds what only the node knows to the state that other nodes get.
+func (n *Node) fillState(s *srvboot.State) {
+	if snap := n.store.Load(); snap != nil {
+		s.Serial, s.ZoneDigest = snap.Serial(), snap.Digest()
+	}
+}
+
+// preflight runs the checks that stand in the way of a start and returns those that failed.
+func (n *Node) preflight(_ context.Context) (failed []string) {
+	return nil
+}

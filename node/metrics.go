@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+)
+
+// scrapeTimeout bounds how long a scrape waits for the member process.
+const scrapeTimeout = 2 * time.Second
+
+// collector is the one source of the node's /metrics: its own, those that CoreDNS, certmagic and the rest of this
+// process registered, and those of the member process. It is unchecked, because only they know what they measure.
+type collector struct {
+	node *Node
+	rest prometheus.Gatherer
+}
+
+// registerMetrics puts the collector in the place of the default registry, where CoreDNS's prometheus plugin takes
+// its metrics from (plugin/metrics, New). It may be called once in a process, before CoreDNS starts.
+func registerMetrics(n *Node) error {
+	merged := prometheus.NewRegistry()
+	if err := merged.Register(collector{node: n, rest: prometheus.DefaultGatherer}); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
+	prometheus.DefaultRegisterer, prometheus.DefaultGatherer = merged, merged
+	return nil
+}
+
+var (
+	memberUp = prometheus.NewDesc("etcd_dns_member_up", "1 if the etcd member process runs, 0 if it does not.", nil, nil)
+	serving  = prometheus.NewDesc("etcd_dns_member_serving", "1 if the member answered a linearizable read within the last two seconds.", nil, nil)
+	deaths   = prometheus.NewDesc("etcd_dns_member_deaths", "Ends of the member process that this run remembers.", nil, nil)
+	planRow  = prometheus.NewDesc("etcd_dns_plan_row", "The row of the decision table in force; the label names the action.", []string{"action"}, nil)
+	notAfter = prometheus.NewDesc("etcd_dns_certificate_not_after_seconds", "When a certificate ends, as a Unix time.", []string{"slot"}, nil)
+	badFile  = prometheus.NewDesc("etcd_dns_corefile_error", "1 if the Corefile on disk is not the one that serves.", nil, nil)
+)
+
+// Describe sends nothing: the collector is unchecked.
+func (c collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends the node's metrics and the member's.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	n := c.node
+	rep := n.boot.Report()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	m := rep.State.Member
+	gauge(memberUp, flag01(m != nil))
+	gauge(serving, flag01(m != nil && m.Serving))
+	gauge(deaths, float64(len(rep.Deaths)))
+	gauge(planRow, float64(rep.Plan.Row), string(rep.Plan.Action))
+	gauge(badFile, flag01(n.corefileError() != ""))
+	for _, s := range n.certs.Status() {
+		gauge(notAfter, float64(s.NotAfter.Unix()), s.Slot)
+	}
+	c.passOn(out)
+}
+
+// passOn sends what this process's other parts measure, and what the member does. Both processes are one binary, so
+// each has the other's metrics at zero; only the real ones are sent.
+func (c collector) passOn(out chan<- prometheus.Metric) {
+	own, err := c.rest.Gather()
+	if err != nil {
+		c.node.log.Warn("some of this process's metrics are missing", zap.Error(err))
+	}
+	for _, f := range own {
+		if !ofEtcd(f.GetName()) {
+			forward(out, f, nil)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	families, err := c.node.launcher.Metrics(ctx)
+	if err != nil {
+		return // member_up says so
+	}
+	for _, f := range families {
+		switch {
+		case ofEtcd(f.GetName()):
+			forward(out, f, nil)
+		case strings.HasPrefix(f.GetName(), "go_"), strings.HasPrefix(f.GetName(), "process_"):
+			forward(out, f, ofMember)
+		}
+	}
+}
+
+// ofEtcd reports whether a metric is the etcd server's.
+func ofEtcd(name string) bool {
+	for _, prefix := range []string{"etcd_", "grpc_", "os_fd_"} {
+		if strings.HasPrefix(name, prefix) && !strings.HasPrefix(name, "etcd_dns_") {
+			return true
+		}
+	}
+	return false
+}
+
+func forward(out chan<- prometheus.Metric, f *dto.MetricFamily, extra *dto.LabelPair) {
+	for _, m := range f.GetMetric() {
+		if extra != nil {
+			m.Label = append(m.Label, extra)
+		}
+		var names []string
+		for _, l := range m.GetLabel() {
+			names = append(names, l.GetName())
+		}
+		out <- foreignMetric{desc: prometheus.NewDesc(f.GetName(), f.GetHelp(), names, nil), metric: m}
+	}
+}
+
+func flag01(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// foreignMetric is a metric that was gathered elsewhere, passed on as it is.
+type foreignMetric struct {
+	desc   *prometheus.Desc
+	metric *dto.Metric
+}
+
+func (f foreignMetric) Desc() *prometheus.Desc { return f.desc }
+
+func (f foreignMetric) Write(out *dto.Metric) error {
+	out.Reset()
+	out.Label = f.metric.Label
+	out.Gauge, out.Counter, out.Summary, out.Untyped, out.Histogram = f.metric.Gauge, f.metric.Counter, f.metric.Summary, f.metric.Untyped, f.metric.Histogram
+	out.TimestampMs = f.metric.TimestampMs
+	return nil
+}
+
+// ofMember tells the member's go_* and process_* metrics from this process's.
+var ofMember = &dto.LabelPair{Name: proto.String("process"), Value: proto.String("member")}

@@ -1,0 +1,248 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+	"github.com/etcd-dns/etcd-dns/roster"
+	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/srvboot/member"
+	"github.com/etcd-dns/etcd-dns/zone"
+)
+
+// Config is what the command line gives a node.
+type Config struct {
+	// Corefile is the path of the configuration; Name and Data override it when they are not empty.
+	Corefile, Name, Data string
+	// Strict refuses a wrong Corefile at start instead of starting from the last good one.
+	Strict bool
+	// DiskReplaced is the operator's word that a missing or different etcd disk is meant.
+	DiskReplaced bool
+	Version      string
+	Log          *zap.Logger
+	// Reload receives when the Corefile is to be read again; it is never closed.
+	Reload <-chan struct{}
+}
+
+// Node is one running node. Its long-lived parts survive a Corefile reload; CoreDNS's plugin instances only borrow
+// them.
+type Node struct {
+	config Config
+	log    *zap.Logger
+	bundle *certs.Bundle
+	name   string
+	line   NodeLine
+
+	// opts is the Corefile that serves now; roster what the zone was last compiled from. Both are swapped whole.
+	opts     atomic.Pointer[Options]
+	roster   atomic.Pointer[roster.Roster]
+	corefile atomic.Pointer[string] // why the newest Corefile does not serve; nil when it does
+	launch   atomic.Pointer[srvboot.Launch]
+
+	store     *zone.Store
+	certs     *certs.Manager
+	disk      *srvboot.Disk
+	lock      *srvboot.NodeLock
+	memLock   *srvboot.MemberLock
+	resolver  *member.Resolver
+	launcher  *member.Launcher
+	peers     *peers
+	boot      *srvboot.Boot
+	dns       *nameServer
+	publisher *publisher
+	notify    *notifier
+}
+
+// Run runs a node until ctx ends. It returns an error when the node cannot start or a part of it fails; a member that
+// waits, refuses or dies is not an error: DNS keeps answering.
+func Run(ctx context.Context, c Config) error {
+	restore := redirectStandardLog(c.Log)
+	defer restore()
+	n, err := open(c)
+	if err != nil {
+		return err
+	}
+	defer n.lock.Close()
+	err = n.run(ctx)
+	n.log.Info("stopped")
+	return err
+}
+
+// options returns the Corefile that serves now.
+func (n *Node) options() *Options { return n.opts.Load() }
+
+// slot is the node's fixed number in the bundle; a node that joined later has none yet and shares the highest, which
+// only costs it the right to mint serials beside another such node.
+func (n *Node) slot(name string) int {
+	if s, ok := n.bundle.Slot(name); ok {
+		return s
+	}
+	return roster.MaxSlot
+}
+
+// run starts everything in order and stops it in the reverse one:
+//
+//  1. The zone is published from disk and DNS answers: nothing after this may take it away.
+//  2. Certificates, the member's resolver and the publisher run.
+//  3. The admin port opens, and the boot loop decides about the member.
+//
+// On the way down the member goes first, because it may need names and certificates to hand over its leadership; then
+// the admin port and the rest; DNS is last.
+func (n *Node) run(ctx context.Context) error {
+	if err := n.awaitAddresses(ctx); err != nil {
+		return ignoreCanceled(ctx, err)
+	}
+	if err := n.startDNS(ctx); err != nil {
+		return err
+	}
+	services, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, services := errgroup.WithContext(services)
+	n.startServices(services, group)
+	err := n.runMember(ctx, services)
+	n.notify.stopping()
+	stop()
+	return errors.Join(ignoreCanceled(ctx, err), group.Wait(), n.dns.stop())
+}
+
+// ignoreCanceled drops the error that the end of ctx itself caused.
+func ignoreCanceled(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// awaitAddresses waits for the node's own addresses to come up, as a bond or DHCP may take its time.
+func (n *Node) awaitAddresses(ctx context.Context) error {
+	return awaitAddrs(ctx, append(append([]netip.Addr{}, n.line.Addrs...), n.line.Peers...), func(missing []string) {
+		n.log.Warn("waiting for addresses that are on no interface", zap.Strings("addresses", missing))
+		n.notify.status(fmt.Sprintf("waiting for the address %v to come up", missing))
+	})
+}
+
+// startDNS publishes what the disk knows and starts the name server.
+func (n *Node) startDNS(ctx context.Context) error {
+	o := n.options()
+	n.publisher.load()
+	n.publisher.report(n.publisher.once(n.boot.Report().View))
+	if err := checkPort(n.line.Addrs, o.DNSPort); err != nil {
+		return err
+	}
+	if err := registerMetrics(n); err != nil {
+		return err
+	}
+	if err := n.dns.register(); err != nil {
+		return err
+	}
+	if err := n.dns.start(); err != nil {
+		return err
+	}
+	n.log.Info("DNS answers", zap.String("zone", o.Domain), zap.Uint16("port", o.DNSPort))
+	n.notify.ready()
+	return nil
+}
+
+// startServices runs what lives as long as DNS does. Each ends with ctx.
+func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { return n.certs.Run(ctx) })
+	group.Go(func() error { return n.resolver.Run(ctx) })
+	group.Go(func() error { return n.publisher.run(ctx, n.boot.Changed()) })
+	group.Go(func() error { return n.serveAdmin(ctx) })
+	group.Go(func() error { return n.reloads(ctx) })
+	group.Go(func() error { return n.tellSystemd(ctx) })
+}
+
+// serveAdmin opens the admin socket at once, and the port as soon as there is a certificate for it.
+func (n *Node) serveAdmin(ctx context.Context) error {
+	o := n.options()
+	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status, log: n.log.Named("admin")}
+	socket, err := listenSocket(o.Socket())
+	if err != nil {
+		return err
+	}
+	defer os.Remove(o.Socket())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.serveHTTP(ctx, socket, a.socketHandler()) })
+	group.Go(func() error {
+		select {
+		case <-n.certs.Ready():
+			return a.serve(ctx, n.line.Addrs, o.AdminPort)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return group.Wait()
+}
+
+// runMember runs the boot loop until ctx ends or a service fails.
+func (n *Node) runMember(ctx, services context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(services, cancel)()
+	if err := n.memLock.Acquire(ctx); err != nil {
+		return err
+	}
+	n.launcher.Prewarm(ctx)
+	select {
+	case <-n.certs.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	defer n.peers.close()
+	return n.boot.Run(ctx)
+}
+
+// reloads reads the Corefile again whenever it is asked to.
+func (n *Node) reloads(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.config.Reload:
+		}
+		n.log.Info("reloading the Corefile")
+		if err := n.dns.reload(); err != nil {
+			n.setCorefileError(err)
+			n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
+		}
+	}
+}
+
+// errorFields gives an error's hint a field of its own.
+func errorFields(err error) []zap.Field {
+	out := []zap.Field{zap.Error(err)}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		out = append(out, zap.String("hint", h.Hint()))
+	}
+	return out
+}
+
+// tellSystemd keeps the unit's status line at what the member waits for.
+func (n *Node) tellSystemd(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		rep := n.boot.Report()
+		if m := rep.State.Member; m != nil && m.Serving {
+			n.notify.status("the member serves; cluster " + m.ClusterID)
+		} else {
+			n.notify.status(string(rep.Plan.Action) + ": " + rep.Plan.Reason)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

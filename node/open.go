@@ -1,0 +1,194 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+	"github.com/etcd-dns/etcd-dns/internal/durable"
+	"github.com/etcd-dns/etcd-dns/roster"
+	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/srvboot/member"
+	"github.com/etcd-dns/etcd-dns/zone"
+)
+
+// lastGood is the name of the Corefile that served last, below the data directory.
+const lastGood = "Corefile.last-good"
+
+// open reads the configuration, takes the node's locks and makes its parts; it starts none of them.
+func open(c Config) (*Node, error) {
+	n := &Node{config: c, log: c.Log, store: zone.NewStore(), notify: &notifier{log: c.Log}}
+	o, err := n.firstOptions()
+	if err != nil {
+		return nil, err
+	}
+	n.opts.Store(o)
+	n.roster.Store(&roster.Roster{Domain: o.Domain})
+	for _, w := range o.Warnings {
+		n.log.Warn(w)
+	}
+	for _, step := range []func(*Options) error{n.loadBundle, n.findSelf, n.openDisk, n.makeParts} {
+		if err := step(o); err != nil {
+			if n.lock != nil {
+				err = errors.Join(err, n.lock.Close())
+			}
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// firstOptions reads the Corefile, or the last good one when the Corefile is wrong: a typo must not take DNS away at
+// the next power cut.
+func (n *Node) firstOptions() (*Options, error) {
+	c := n.config
+	o, err := ReadCorefile(c.Corefile)
+	if err == nil {
+		return o, o.Override(c.Name, c.Data)
+	}
+	data := c.Data
+	if data == "" {
+		data = DefaultData
+	}
+	text, readErr := os.ReadFile(data + "/" + lastGood)
+	if c.Strict || readErr != nil {
+		return nil, err
+	}
+	o, oldErr := ParseCorefile(c.Corefile, text)
+	if oldErr != nil {
+		return nil, err
+	}
+	n.setCorefileError(err)
+	n.log.Error("the Corefile is wrong; starting from the last good one", errorFields(err)...)
+	return o, o.Override(c.Name, c.Data)
+}
+
+// loadBundle reads the secrets and makes sure that they belong here.
+func (n *Node) loadBundle(o *Options) (err error) {
+	if key, beside := certs.RootKeyBeside(o.Bundle); beside {
+		return &usageError{what: "the root key " + key + " lies beside the bundle; whoever takes this machine could make a new rack of yours",
+			hint: "move it off this machine: no node needs it"}
+	}
+	if n.bundle, err = certs.LoadBundle(o.Bundle); err != nil {
+		return err
+	}
+	if n.bundle.Domain() != o.Domain {
+		return &usageError{what: fmt.Sprintf("the bundle %s is for %s, the Corefile for %s", o.Bundle, n.bundle.Domain(), o.Domain),
+			hint: "use the Corefile and the bundle of one init, or run init for this domain"}
+	}
+	return nil
+}
+
+// findSelf finds this node's line.
+func (n *Node) findSelf(o *Options) (err error) {
+	if n.name, err = o.OwnName(); err != nil {
+		return err
+	}
+	n.line, _ = o.node(n.name)
+	return nil
+}
+
+// openDisk makes the data directory, keeps other runs out of it, and begins a life.
+func (n *Node) openDisk(o *Options) (err error) {
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	if n.lock, err = srvboot.LockNode(srvboot.LockOptions{Dir: o.Data, Domain: o.Domain, Node: n.name}); err != nil {
+		return err
+	}
+	n.disk = srvboot.NewDisk(srvboot.DiskOptions{Dir: o.Data, Node: n.name, Bundle: n.bundle.ID(), SrvName: n.line.Cluster, Log: n.log.Named("disk")})
+	if name, bundle := n.disk.Owner(); bundle != "" && (bundle != n.bundle.ID() || name != n.name) {
+		return &usageError{what: fmt.Sprintf("the data directory %s belongs to node %s of bundle %s; this is node %s of bundle %s",
+			o.Data, name, bundle, n.name, n.bundle.ID()),
+			hint: "give this node its own data directory, or the name and the bundle that the data was made with"}
+	}
+	if _, err := n.disk.BeginLife(uuid.NewString, machineID()); err != nil {
+		return err
+	}
+	n.memLock = srvboot.NewMemberLock(o.Data, n.log.Named("lock"))
+	return n.keepLastGood(o)
+}
+
+// keepLastGood saves the Corefile that serves, unless the start itself came from there.
+func (n *Node) keepLastGood(o *Options) error {
+	if n.corefileError() != "" {
+		return nil
+	}
+	text, err := os.ReadFile(o.Corefile)
+	if err != nil {
+		return fmt.Errorf("read the Corefile: %w", err)
+	}
+	old, err := os.ReadFile(o.File(lastGood))
+	if err == nil && string(old) == string(text) {
+		return nil
+	}
+	if err := durable.WriteFile(o.File(lastGood), text, 0o600); err != nil {
+		return fmt.Errorf("save the last good Corefile: %w", err)
+	}
+	return nil
+}
+
+// machineID tells one machine from another (machine-id(5)); a machine without one is told by its host name.
+func machineID() string {
+	if text, err := os.ReadFile("/etc/machine-id"); err == nil && len(strings.TrimSpace(string(text))) > 0 {
+		return strings.TrimSpace(string(text))
+	}
+	host, _ := os.Hostname()
+	return host
+}
+
+// makeParts builds the object graph.
+func (n *Node) makeParts(o *Options) error {
+	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, Dir: o.File("certs"), Addrs: n.certAddrs,
+		Log: n.log.Named("certs"), Now: time.Now})
+	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: func(name string) []netip.Addr {
+		l, _ := n.options().node(name)
+		return l.Addrs
+	}, tls: n.certs.AdminClientTLS}
+	n.resolver = member.NewResolver(member.ResolverOptions{Own: func() []netip.Addr { return n.line.Addrs }, Log: n.log.Named("resolver")})
+	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,
+		OnStart: n.memLock.Record, Log: n.log})
+	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
+		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
+		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
+	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
+	n.dns = &nameServer{log: n.log, store: n.store, addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, apply: n.applyOptions,
+		read: func() (string, []byte, error) {
+			path := n.options().Corefile
+			if n.corefileError() != "" && n.dns.instance() == nil {
+				text, err := os.ReadFile(n.options().File(lastGood))
+				return path, text, err
+			}
+			text, err := os.ReadFile(path)
+			return path, text, err
+		}}
+	return nil
+}
+
+func (n *Node) zoneOptions(o *Options) zone.Options {
+	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases}
+}
+
+// certAddrs are the addresses that this node's certificates carry: its configured ones and those of its interfaces,
+// since a peer may see it come from any.
+func (n *Node) certAddrs() []netip.Addr {
+	out := append(slices.Clone(n.line.Addrs), n.line.Peers...)
+	local, err := localAddrs()
+	if err != nil {
+		n.log.Error("the interface addresses cannot be listed; certificates carry the configured ones only", zap.Error(err))
+	}
+	for _, p := range local {
+		if a := p.Addr().Unmap(); !a.IsLoopback() && !a.IsLinkLocalUnicast() && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}

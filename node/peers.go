@@ -1,0 +1,150 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/etcd-dns/etcd-dns/srvboot"
+)
+
+// askTimeout bounds one question to another node. It is short, because silence only ever makes a node wait, and is
+// asked about again a moment later.
+const askTimeout = 2 * time.Second
+
+// peers asks the other nodes at their admin ports. It implements srvboot.Peers. Nodes are reached by their
+// configured addresses, so that no DNS stands between them.
+type peers struct {
+	bundle string
+	port   uint16
+	addrs  func(node string) []netip.Addr
+	tls    func(node string) *tls.Config
+
+	mu      sync.Mutex
+	clients map[string]*http.Client // by node, guarded by mu
+}
+
+func (p *peers) State(ctx context.Context, node string) (s srvboot.State, err error) {
+	err = p.call(ctx, call{node: node, method: http.MethodGet, path: "/v1/state", answer: &s})
+	return s, checkState(s, node, p.bundle, err)
+}
+
+func (p *peers) Prepare(ctx context.Context, node string, req srvboot.Prepare) (r srvboot.Reply, err error) {
+	err = p.call(ctx, call{node: node, method: http.MethodPost, path: "/v1/prepare", body: req, answer: &r})
+	return r, checkState(r.State, node, p.bundle, err)
+}
+
+func (p *peers) Accept(ctx context.Context, node string, req srvboot.Accept) (r srvboot.Reply, err error) {
+	err = p.call(ctx, call{node: node, method: http.MethodPost, path: "/v1/accept", body: req, answer: &r})
+	return r, checkState(r.State, node, p.bundle, err)
+}
+
+// checkState makes sure that the body names the node whose certificate was verified.
+func checkState(s srvboot.State, node, bundle string, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case s.Node != node || s.Bundle != bundle:
+		return fmt.Errorf("%s answered as %s of bundle %s, expected %s of bundle %s", node, s.Node, s.Bundle, node, bundle)
+	case s.Format > srvboot.Format:
+		return fmt.Errorf("%s speaks format %d of the admin messages, this node up to %d: upgrade this node", node, s.Format, srvboot.Format)
+	}
+	return nil
+}
+
+// call is one request: body is sent as JSON when it is not nil, and the answer decoded.
+type call struct {
+	node, method, path string
+	body, answer       any
+}
+
+func (p *peers) call(ctx context.Context, c call) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var body io.Reader
+	if c.body != nil {
+		text, err := json.Marshal(c.body)
+		if err != nil {
+			return fmt.Errorf("encode %s for %s: %w", c.path, c.node, err)
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, c.method, "https://"+c.node+c.path, body)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", c.node, err)
+	}
+	resp, err := p.client(c.node).Do(req)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", c.node, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, adminBodyLimit))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.node, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered %s: %s", c.node, resp.Status, strings.TrimSpace(string(text)))
+	}
+	if err := json.Unmarshal(text, c.answer); err != nil {
+		return fmt.Errorf("decode the answer of %s: %w", c.node, err)
+	}
+	return nil
+}
+
+// client returns the keep-alive client of a node.
+func (p *peers) client(node string) *http.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c, ok := p.clients[node]; ok {
+		return c
+	}
+	c := &http.Client{Transport: &http.Transport{
+		Proxy:               nil, // a proxy of the environment must not stand between two nodes of one rack
+		DialContext:         func(ctx context.Context, network, _ string) (net.Conn, error) { return p.dial(ctx, network, node) },
+		TLSClientConfig:     p.tls(node),
+		MaxIdleConnsPerHost: 2,
+		IdleConnTimeout:     time.Minute,
+	}}
+	if p.clients == nil {
+		p.clients = map[string]*http.Client{}
+	}
+	p.clients[node] = c
+	return c
+}
+
+// dial tries the node's addresses in the order of configuration.
+func (p *peers) dial(ctx context.Context, network, node string) (net.Conn, error) {
+	addrs := p.addrs(node)
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("no address of %s is known", node)
+	}
+	var errs []error
+	for _, a := range addrs {
+		d := net.Dialer{Timeout: askTimeout / time.Duration(len(addrs))}
+		conn, err := d.DialContext(ctx, network, netip.AddrPortFrom(a, p.port).String())
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// close ends idle connections.
+func (p *peers) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		c.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,222 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/internal/durable"
+	"github.com/etcd-dns/etcd-dns/roster"
+	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/zone"
+)
+
+// staleAnswer is how old a node's last answer may be before its member no longer counts as serving. Nodes are asked
+// every second, so this forgives two lost answers.
+const staleAnswer = 2500 * time.Millisecond
+
+// publishTimeout bounds how long the boot loop waits for the zone: a write of two small files.
+const publishTimeout = 10 * time.Second
+
+// publishTick re-judges what ages without an event: answers that went stale.
+const publishTick = 250 * time.Millisecond
+
+// rosterFormat is the version of roster.json.
+const rosterFormat = 1
+
+// savedRoster is roster.json: the newest view of each cluster that this node published, so that a restarted node
+// serves a complete set before anyone else answers.
+type savedRoster struct {
+	Format int           `json:"format"`
+	Views  []roster.View `json:"views"`
+}
+
+// publisher owns the line roster → compile → swap: one goroutine, level-triggered.
+type publisher struct {
+	node *Node
+	zone *zone.Publisher
+	file string
+	log  *zap.Logger
+	// asks carries views that must be published before the asker goes on; closed never.
+	asks chan ask
+	// prompts holds one signal to look again.
+	prompts chan struct{}
+
+	// Owned by run.
+	views []roster.View
+	last  roster.Roster
+	err   string
+}
+
+// ask is a view with the channel that its result is sent on.
+type ask struct {
+	view roster.View
+	done chan error
+}
+
+func newPublisher(n *Node, z *zone.Publisher) *publisher {
+	return &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
+		asks: make(chan ask), prompts: make(chan struct{}, 1)}
+}
+
+// load reads the last good roster. A damaged file is logged and left out: the other nodes and the marker know too.
+func (p *publisher) load() {
+	text, err := os.ReadFile(p.file)
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	var s savedRoster
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err == nil && s.Format > rosterFormat {
+		err = fmt.Errorf("format %d is newer than %d", s.Format, rosterFormat)
+	}
+	if err != nil {
+		p.log.Error("the last good roster cannot be used", zap.String("file", p.file), zap.Error(err))
+		return
+	}
+	p.views = s.Views
+}
+
+// publish serves a view and returns when it is served and saved. The boot loop calls it before it spawns a member.
+func (p *publisher) publish(v roster.View) error {
+	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	defer cancel()
+	a := ask{view: v, done: make(chan error, 1)}
+	select {
+	case p.asks <- a:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-a.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// prompt asks for a new look; it never blocks.
+func (p *publisher) prompt() {
+	select {
+	case p.prompts <- struct{}{}:
+	default:
+	}
+}
+
+// run publishes until ctx ends. changed signals that the boot loop's report changed.
+func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
+	tick := time.NewTicker(publishTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case a := <-p.asks:
+			a.done <- p.once(a.view)
+			continue
+		case <-changed:
+		case <-p.prompts:
+		case <-tick.C:
+		}
+		p.report(p.once(p.node.boot.Report().View))
+	}
+}
+
+// report logs an error once, not at every tick.
+func (p *publisher) report(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != p.err && err != nil {
+		p.log.Error("the zone is not updated; the last one keeps serving", zap.Error(err))
+	}
+	p.err = text
+}
+
+// once merges, compiles and swaps. The saved views come after the swap: they only matter to the next start.
+func (p *publisher) once(own roster.View) error {
+	n := p.node
+	views := append(slices.Clone(p.views), own)
+	r := roster.Merge(n.options().Roster(n.slot), views...)
+	rep := n.boot.Report()
+	r = r.WithServing(func(name string) bool { return n.serving(rep, name) }, p.last)
+	p.zone.SetOptions(n.zoneOptions(n.options()))
+	changed, err := p.zone.Publish(r, published(rep))
+	if err != nil {
+		return err
+	}
+	p.last = r
+	n.roster.Store(&r)
+	if changed {
+		n.resolve(r)
+		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
+	}
+	return p.save(r)
+}
+
+// save keeps the newest born view of each cluster.
+func (p *publisher) save(r roster.Roster) error {
+	var views []roster.View
+	for _, c := range r.Clusters {
+		if c.Knowledge == roster.Born {
+			views = append(views, roster.View{Cluster: c.Name, Knowledge: c.Knowledge, Generation: c.Generation, Index: c.Index, Members: members(c)})
+		}
+	}
+	if len(views) == 0 || sameLists(views, p.views) {
+		return nil
+	}
+	text, err := json.MarshalIndent(savedRoster{Format: rosterFormat, Views: views}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the roster: %w", err)
+	}
+	if err := durable.WriteFile(p.file, text, 0o600); err != nil {
+		return fmt.Errorf("save the last good roster: %w", err)
+	}
+	p.views = views
+	return nil
+}
+
+// members returns a cluster's list without the health that belongs to the moment.
+func members(c roster.Cluster) []roster.Member {
+	out := slices.Clone(c.Members)
+	for i := range out {
+		out[i].Serving = false
+	}
+	return out
+}
+
+// sameLists reports whether nothing worth a write changed: the applied index moves with every write to etcd, the
+// list does not.
+func sameLists(a, b []roster.View) bool {
+	return slices.EqualFunc(a, b, func(x, y roster.View) bool {
+		return x.Cluster == y.Cluster && x.Generation == y.Generation && slices.Equal(x.Members, y.Members)
+	})
+}
+
+// published lists what the other nodes serve.
+func published(rep srvboot.Report) (out []zone.Published) {
+	for _, a := range rep.Answers {
+		if !a.At.IsZero() && a.State.ZoneDigest != "" {
+			out = append(out, zone.Published{Serial: a.State.Serial, Digest: a.State.ZoneDigest})
+		}
+	}
+	return out
+}
+
+// serving reports whether a node's member answers clients now.
+func (n *Node) serving(rep srvboot.Report, name string) bool {
+	if name == n.name {
+		return rep.State.Member != nil && rep.State.Member.Serving
+	}
+	a := rep.Answers[name]
+	return a.Fresh(time.Now(), staleAnswer) && a.State.Member != nil && a.State.Member.Serving
+}

@@ -1,0 +1,79 @@
+package node
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+)
+
+// checkReload refuses changes that a running node cannot take. Each names the command that makes the change.
+func (n *Node) checkReload(o *Options) error {
+	old := n.options()
+	if err := o.Override(n.config.Name, n.config.Data); err != nil {
+		return err
+	}
+	line, ok := o.node(n.name)
+	cluster, _ := o.cluster(line.Cluster)
+	before, _ := old.cluster(n.line.Cluster)
+	for _, c := range []struct {
+		what     string
+		was, now any
+		hint     string
+	}{
+		{"the domain", old.Domain, o.Domain, "a rack keeps its domain; make another one with: etcd-dns init"},
+		{"the node line of " + n.name, true, ok, "etcd-dns member remove " + n.name},
+		{"the cluster of " + n.name, n.line.Cluster, line.Cluster, "etcd-dns member remove " + n.name + ", then add it to the other cluster"},
+		{"peer_port", before.PeerPort, cluster.PeerPort, "peer URLs are part of the cluster; replace the members one by one"},
+		{"tls", before.Plain, cluster.Plain, "a cluster keeps its scheme; restore a snapshot into a new one"},
+		{"data", old.Data, o.Data, "stop the node, move the directory, and start it again"},
+		{"admin_port", old.AdminPort, o.AdminPort, "restart every node: systemctl restart etcd-dns"},
+		{"the DNS port", old.DNSPort, o.DNSPort, "restart the node: systemctl restart etcd-dns"},
+	} {
+		if c.was != c.now {
+			return &ConfigError{File: o.Corefile, What: fmt.Sprintf("%s was %v and is now %v, which a reload cannot change", c.what, c.was, c.now), Fix: c.hint}
+		}
+	}
+	return nil
+}
+
+// applyOptions takes over the Corefile that serves now. The member is not touched.
+func (n *Node) applyOptions(o *Options) {
+	old := n.options()
+	n.opts.Store(o)
+	for _, w := range n.lineEdits(old, o) {
+		o.Warnings = append(o.Warnings, w)
+	}
+	for _, w := range o.Warnings {
+		n.log.Warn(w)
+	}
+	n.corefile.Store(nil)
+	n.publisher.prompt()
+	n.certs.Reconcile()
+	n.boot.Prompt()
+	if err := n.keepLastGood(o); err != nil {
+		n.log.Error("the Corefile serves, but a start without it would use an older one", zap.Error(err))
+	}
+}
+
+// lineEdits says what an edit of the node lines means: nothing is ever removed by it.
+func (n *Node) lineEdits(old, now *Options) (out []string) {
+	for _, l := range old.Nodes {
+		if _, kept := now.node(l.Name); !kept {
+			out = append(out, fmt.Sprintf("the node line of %s is gone; the member stays until: etcd-dns member remove %s", l.Name, l.Name))
+		}
+	}
+	return out
+}
+
+func (n *Node) setCorefileError(err error) {
+	text := err.Error()
+	n.corefile.Store(&text)
+}
+
+// corefileError is empty when the Corefile on disk serves.
+func (n *Node) corefileError() string {
+	if p := n.corefile.Load(); p != nil {
+		return *p
+	}
+	return ""
+}

@@ -1,0 +1,295 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+	"github.com/etcd-dns/etcd-dns/roster"
+	"github.com/etcd-dns/etcd-dns/srvboot"
+)
+
+// StatusFormat is the version of the status document.
+const StatusFormat = 1
+
+// Status is what a node says of itself and its rack to the operator.
+type Status struct {
+	Format  int    `json:"format"`
+	Version string `json:"version"`
+	Node    string `json:"node"`
+	Domain  string `json:"domain"`
+	SrvName string `json:"srv_name"`
+	Bundle  string `json:"bundle"`
+	// OK says that all is well; Problems says what is not.
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems"`
+	Warnings []string `json:"warnings"`
+	// Waiting is what the member waits for; empty when it runs.
+	Waiting string `json:"waiting,omitempty"`
+	// Plan is the decision in force.
+	Plan srvboot.Plan `json:"plan"`
+	// Phase is how far this node has come in its cluster's life; Genesis the decision that it was born by.
+	Phase   srvboot.Phase `json:"phase"`
+	Genesis string        `json:"genesis,omitempty"`
+	// Cluster is the etcd cluster ID; Leader the leader's name; Health is healthy, degraded, no-quorum or none.
+	Cluster string         `json:"cluster_id,omitempty"`
+	Leader  string         `json:"leader,omitempty"`
+	Health  string         `json:"health"`
+	Nodes   []NodeStatus   `json:"nodes"`
+	Members []MemberStatus `json:"members"`
+	// Deaths are the latest ends of the member process, newest last.
+	Deaths       []srvboot.Death `json:"deaths"`
+	Certificates []CertStatus    `json:"certificates"`
+	Zone         ZoneStatus      `json:"zone"`
+	// Corefile is the file that serves now; CorefileError says why a newer one does not.
+	Corefile      string `json:"corefile"`
+	CorefileError string `json:"corefile_error,omitempty"`
+}
+
+// NodeStatus is one node as this one sees it.
+type NodeStatus struct {
+	Name      string        `json:"name"`
+	Addresses []string      `json:"addresses"`
+	Reachable bool          `json:"reachable"`
+	Error     string        `json:"error,omitempty"`
+	Phase     srvboot.Phase `json:"phase,omitempty"`
+	Serial    uint32        `json:"serial,omitempty"`
+	Plan      string        `json:"plan,omitempty"`
+}
+
+// MemberStatus is one member of this node's cluster.
+type MemberStatus struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name"`
+	PeerURLs   []string `json:"peer_urls"`
+	ClientURLs []string `json:"client_urls"`
+	Learner    bool     `json:"learner"`
+	Leader     bool     `json:"leader"`
+	Serving    bool     `json:"serving"`
+	Version    string   `json:"version,omitempty"`
+	PID        int      `json:"pid,omitempty"`
+	DBSize     int64    `json:"db_size,omitempty"`
+}
+
+// CertStatus is one of this node's certificates.
+type CertStatus struct {
+	Slot        string    `json:"slot"`
+	Names       []string  `json:"names"`
+	Issuer      string    `json:"issuer"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	NextRenewal time.Time `json:"next_renewal"`
+	// Error is why it is not what it should be; the published one stays in use.
+	Error string `json:"error,omitempty"`
+}
+
+// ZoneStatus is the zone that this node serves.
+type ZoneStatus struct {
+	Name   string `json:"name"`
+	Serial uint32 `json:"serial"`
+	Digest string `json:"digest"`
+	// Birth is unknown, unborn or born, for each srv-name; the default cluster's is "".
+	Birth map[string]string `json:"birth"`
+}
+
+// health values of Status.
+const (
+	healthy  = "healthy"
+	degraded = "degraded"
+	noQuorum = "no-quorum"
+	noMember = "none"
+)
+
+// Fetch asks the node that runs on this configuration for its status.
+func Fetch(ctx context.Context, o *Options) (Status, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, o.Socket()) },
+	}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node/v1/status", nil)
+	if err != nil {
+		return Status{}, fmt.Errorf("ask the node: %w", err)
+	}
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return Status{}, &usageError{what: "no node runs on " + o.Data, cause: err,
+			hint: "etcd-dns run --corefile " + o.Corefile + ", or systemctl status etcd-dns"}
+	case errors.Is(err, os.ErrPermission):
+		return Status{}, &usageError{what: "no permission to ask the node at " + o.Socket(), cause: err, hint: "run it as root or as the node's user"}
+	case err != nil:
+		return Status{}, fmt.Errorf("ask the node: %w", err)
+	}
+	defer resp.Body.Close()
+	var s Status
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+		return Status{}, fmt.Errorf("decode the node's status: %w", err)
+	}
+	return s, nil
+}
+
+// Status collects the node's own.
+func (n *Node) Status() Status {
+	o, rep := n.options(), n.boot.Report()
+	s := Status{
+		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
+		Problems: []string{}, Warnings: slices.Concat([]string{}, o.Warnings, n.bundleWarnings()), Plan: rep.Plan, Phase: rep.State.Phase,
+		Deaths: slices.Concat([]srvboot.Death{}, rep.Deaths), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
+		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Health: noMember,
+	}
+	if a := rep.State.Accepted; a != nil {
+		s.Genesis = a.Genesis.ID
+	}
+	if m := rep.State.Member; m != nil {
+		s.Cluster, s.Health = m.ClusterID, clusterHealth(s.Members)
+		s.Leader = nameOf(m.Members, m.Leader)
+	} else {
+		s.Waiting = rep.Plan.Reason
+	}
+	s.Problems = append(s.Problems, s.problems()...)
+	s.OK = len(s.Problems) == 0
+	return s
+}
+
+// problems lists what keeps the node from being well.
+func (s *Status) problems() (out []string) {
+	if s.CorefileError != "" {
+		out = append(out, "the Corefile does not serve: "+s.CorefileError)
+	}
+	if s.Waiting != "" {
+		out = append(out, "the member does not run: "+s.Waiting)
+	} else if s.Health != healthy {
+		out = append(out, "the cluster is "+s.Health)
+	}
+	for _, n := range s.Nodes {
+		if !n.Reachable {
+			out = append(out, n.Name+" does not answer: "+n.Error)
+		}
+	}
+	for _, c := range s.Certificates {
+		if c.Error != "" {
+			out = append(out, "certificate "+c.Slot+": "+c.Error)
+		}
+	}
+	return out
+}
+
+func (n *Node) nodeStatus(o *Options, rep srvboot.Report) []NodeStatus {
+	out := []NodeStatus{}
+	for _, l := range o.Nodes {
+		if l.Cluster != n.line.Cluster {
+			continue
+		}
+		ns := NodeStatus{Name: l.Name, Addresses: []string{}}
+		for _, a := range l.Addrs {
+			ns.Addresses = append(ns.Addresses, a.String())
+		}
+		state, reachable := rep.State, true
+		n.fillState(&state)
+		if l.Name != n.name {
+			a := rep.Answers[l.Name]
+			state, reachable, ns.Error = a.State, a.Fresh(time.Now(), staleAnswer), cmp.Or(a.Err, "no answer yet")
+		}
+		if ns.Reachable = reachable; reachable {
+			ns.Error, ns.Phase, ns.Serial, ns.Plan = "", state.Phase, state.Serial, string(state.Plan.Action)
+		}
+		out = append(out, ns)
+	}
+	return out
+}
+
+func certStatus(slots []certs.Status) []CertStatus {
+	out := []CertStatus{}
+	for _, s := range slots {
+		c := CertStatus{Slot: s.Slot, Names: s.SANs, Issuer: s.Issuer, NotBefore: s.NotBefore, NotAfter: s.NotAfter, NextRenewal: s.NextRenewal}
+		if s.Err != nil {
+			c.Error = s.Err.Error()
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// memberStatus lays each node's report of its own member over the member list.
+func (n *Node) memberStatus(rep srvboot.Report) []MemberStatus {
+	out := []MemberStatus{}
+	own := rep.State.Member
+	if own == nil {
+		return out
+	}
+	running := map[string]*srvboot.MemberState{own.ID: own}
+	for _, a := range rep.Answers {
+		if a.Fresh(time.Now(), staleAnswer) && a.State.Member != nil {
+			running[a.State.Member.ID] = a.State.Member
+		}
+	}
+	for _, e := range own.Members {
+		m := MemberStatus{ID: e.ID, Name: e.Name, PeerURLs: e.PeerURLs, ClientURLs: e.ClientURLs, Learner: e.IsLearner, Leader: e.ID == own.Leader}
+		if r := running[e.ID]; r != nil {
+			m.Serving, m.Version, m.PID, m.DBSize = r.Serving, r.Version, r.PID, r.DBSize
+		}
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b MemberStatus) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func clusterHealth(members []MemberStatus) string {
+	serving, voters := 0, 0
+	for _, m := range members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if m.Serving {
+			serving++
+		}
+	}
+	switch {
+	case voters > 0 && serving == voters:
+		return healthy
+	case serving > voters/2:
+		return degraded
+	}
+	return noQuorum
+}
+
+func nameOf(members []srvboot.MemberEntry, id string) string {
+	for _, m := range members {
+		if m.ID == id {
+			return m.Name
+		}
+	}
+	return ""
+}
+
+func (n *Node) zoneStatus() ZoneStatus {
+	z := ZoneStatus{Name: n.options().Domain, Birth: map[string]string{}}
+	if s := n.store.Load(); s != nil {
+		z.Serial, z.Digest = s.Serial(), s.Digest()
+	}
+	for _, c := range n.roster.Load().Clusters {
+		z.Birth[c.Name] = c.Knowledge.String()
+	}
+	return z
+}
+
+// bundleWarnings are about the rack as a whole.
+func (n *Node) bundleWarnings() (out []string) {
+	if born := n.roster.Load(); born != nil {
+		if c, ok := born.Cluster(n.line.Cluster); ok && c.Knowledge == roster.Born && len(c.Members) == 2 {
+			out = append(out, "two members cannot heal a lost disk by themselves: with one gone there is no quorum; run three")
+		}
+	}
+	return out
+}

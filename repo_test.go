@@ -1,0 +1,193 @@
+// Package etcddns_test keeps the repository the way that README.md describes it.
+package etcddns_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/etcd-dns/etcd-dns/node"
+)
+
+const module = "github.com/etcd-dns/etcd-dns"
+
+// goFiles calls visit for each Go file of the repository.
+func goFiles(t *testing.T, visit func(path string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || path != "." && strings.HasPrefix(d.Name(), ".")):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go"):
+			visit(path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every package says in its first sentence, in exactly one file, what it is for.
+func TestCharters(t *testing.T) {
+	charters, packages := map[string]int{}, map[string]bool{}
+	goFiles(t, func(path string) {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		dir := filepath.Dir(path)
+		if strings.HasSuffix(path, "_test.go") && dir != "." {
+			return
+		}
+		packages[dir] = true
+		if doc := f.Doc.Text(); strings.HasPrefix(doc, "Package "+f.Name.Name+" ") || strings.HasPrefix(doc, "Command etcd-dns ") {
+			charters[dir]++
+		}
+	})
+	for dir := range packages {
+		if charters[dir] != 1 {
+			t.Errorf("%s: %d package comments that begin with `Package NAME `, want 1", dir, charters[dir])
+		}
+	}
+}
+
+// Imports go down only, and each heavy dependency has few importers.
+func TestImports(t *testing.T) {
+	// package → the packages of this module that it may import
+	down := map[string][]string{
+		"roster": {}, "internal/durable": {},
+		"zone": {"roster", "internal/durable"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
+		"srvboot/member": {"roster", "srvboot", "internal/durable"},
+		"node":           {"roster", "zone", "certs", "srvboot", "srvboot/member", "internal/durable"},
+		"cmd/etcd-dns":   {"node", "certs", "srvboot", "srvboot/member", "internal/durable"},
+		"lab":            {}, "bench": {}, ".": {"node"},
+	}
+	// dependency → who may import it, and why so few
+	heavy := map[string][]string{
+		"github.com/coredns/":                 {"zone", "node"},                   // CoreDNS embedded: the plugin and its host
+		"github.com/caddyserver/certmagic":    {"certs"},                          // certificates have one owner
+		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member"},      // the member and its files
+		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                   // a pass-through command
+		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                   // a pass-through command
+		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                   // the command line
+		"github.com/prometheus/client_golang": {"zone", "node", "srvboot/member"}, // metrics live beside what they count
+	}
+	goFiles(t, func(path string) {
+		dir := filepath.ToSlash(filepath.Dir(path))
+		if strings.HasSuffix(path, "_test.go") && dir != "." {
+			return // tests may bring neighbours in
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		allowed, known := down[dir]
+		if !known {
+			t.Errorf("%s: the package is not in README.md's map; add it there and here", dir)
+		}
+		for _, spec := range f.Imports {
+			p := strings.Trim(spec.Path.Value, `"`)
+			if own, ok := strings.CutPrefix(p, module+"/"); ok && !contains(allowed, own) {
+				t.Errorf("%s imports %s: imports go down only", path, own)
+			}
+			for dep, by := range heavy {
+				if strings.HasPrefix(p, dep) && !contains(by, dir) {
+					t.Errorf("%s imports %s, which only %v may", path, p, by)
+				}
+			}
+		}
+	})
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}
+
+// README.md's map of the repository names every folder with code, and nothing else.
+func TestReadmeMap(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	goFiles(t, func(path string) {
+		dir := filepath.ToSlash(filepath.Dir(path))
+		if dir != "." && !strings.Contains(string(text), "\n    "+dir+" ") {
+			t.Errorf("README.md's map lacks %s", dir)
+		}
+	})
+}
+
+var fenced = regexp.MustCompile("(?s)(?:```|~~~) ?corefile\n(.*?)(?:```|~~~)")
+
+// Every Corefile in the documentation is one that a node takes. TestCorefilesStart in cmd/etcd-dns starts them.
+func TestDocumentedCorefiles(t *testing.T) {
+	seen := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".md") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range fenced.FindAllSubmatch(text, -1) {
+			seen++
+			if _, err := node.ParseCorefile("/etc/etcd-dns/Corefile", m[1]); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen == 0 {
+		t.Error("no Corefile block found in any .md")
+	}
+}
+
+// The repository speaks of the product alone, and go.mod builds for everyone.
+func TestGoMod(t *testing.T) {
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "replace") {
+			t.Errorf("go.mod holds %q, which `go install …@latest` ignores", line)
+		}
+	}
+}
+
+// The program ends in one place.
+func TestExits(t *testing.T) {
+	exits := regexp.MustCompile(`\bos\.Exit\(|\blog\.Fatal`)
+	goFiles(t, func(path string) {
+		if strings.HasSuffix(path, "_test.go") || path == filepath.Join("cmd", "etcd-dns", "main.go") {
+			return
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if exits.Match(text) {
+			t.Errorf("%s ends the program; only cmd/etcd-dns/main.go may", path)
+		}
+	})
+}

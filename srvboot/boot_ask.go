@@ -1,0 +1,210 @@
+package srvboot
+
+import (
+	"context"
+	"time"
+)
+
+// peer is what the loop keeps of one node that it asks.
+type peer struct {
+	Answer
+	asking bool
+	// again asks once more when the answer under way has come.
+	again bool
+	next  time.Time
+	// sent and seen number the questions: an answer to an older question does not replace a newer one.
+	sent, seen uint64
+	// settled is the applied index that it had reported when what was seen was written down before.
+	settled uint64
+	// telling says that a message of the genesis protocol is under way; told names the last one.
+	telling bool
+	told    message
+	toldAt  time.Time
+}
+
+// preflight is the last result of the checks.
+type preflight struct {
+	running, valid bool
+	at             time.Time
+	failed         []string
+}
+
+// ask puts the question to every node whose turn it is.
+func (b *Boot) ask(now time.Time) {
+	names := look(b.facts()).askNames()
+	known := map[string]bool{}
+	for _, name := range names {
+		if name == b.home.Node {
+			continue
+		}
+		known[name] = true
+		p := b.peers[name]
+		if p == nil {
+			p = &peer{Answer: Answer{Node: name}}
+			b.peers[name] = p
+		}
+		if !p.asking && !now.Before(p.next) {
+			p.next = now.Add(b.interval(name, now))
+			b.askOne(p, now)
+		}
+		b.at(p.next)
+	}
+	for name := range b.peers {
+		if !known[name] && !b.peers[name].Fresh(now, FreshFor) {
+			delete(b.peers, name)
+		}
+	}
+	if !b.member.runs() && !b.namesake.asking && !now.Before(b.namesake.next) {
+		b.namesake.Node = b.home.Node
+		b.namesake.next = now.Add(b.o.Timing.Slow)
+		b.askOne(&b.namesake, now)
+	}
+}
+
+// interval is the time between two questions to a node.
+func (b *Boot) interval(name string, now time.Time) time.Duration {
+	t := b.o.Timing
+	switch {
+	case !b.hold.IsZero() && name == b.firstMember():
+		return t.FirstPoll
+	case b.member.runs() && !b.healthy(now):
+		return t.Unhealthy
+	case !b.member.runs() && now.Sub(b.stirred) < t.SlowAfter:
+		return t.Poll
+	}
+	return t.Slow
+}
+
+// healthy reports whether every member of the published list serves.
+func (b *Boot) healthy(now time.Time) bool {
+	if s, ok := b.member.state(); !ok || !s.Serving {
+		return false
+	}
+	for _, m := range b.view.Members {
+		if p := b.peers[m.Node]; p != nil && (!p.Fresh(now, FreshFor) || p.Err != "" || p.State.Member == nil || !p.State.Member.Serving) {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *Boot) askAllNow() {
+	for _, p := range b.peers {
+		p.askNow()
+	}
+}
+
+func (p *peer) askNow() {
+	p.next = time.Time{}
+	p.again = p.asking
+}
+
+// askOne asks beside the loop.
+func (b *Boot) askOne(p *peer, now time.Time) {
+	p.asking = true
+	p.sent++
+	number, node := p.sent, p.Node
+	b.beside(b.o.Timing.AskTimeout, func(ctx context.Context) func() {
+		s, err := b.o.Peers.State(ctx, node)
+		return func() {
+			p.asking = false
+			if p.again {
+				p.again = false
+				p.next = time.Time{}
+			}
+			b.heard(p, number, s, err)
+		}
+	})
+}
+
+// beside runs f on a goroutine of its own, with a deadline, and what it returns on the goroutine of Run.
+func (b *Boot) beside(timeout time.Duration, f func(context.Context) func()) {
+	b.work.Go(func() {
+		ctx, cancel := context.WithTimeout(b.ctx, timeout)
+		defer cancel()
+		then := f(ctx)
+		b.post(b.ctx, then)
+	})
+}
+
+// heard takes in an answer, if it is not older than what is known.
+func (b *Boot) heard(p *peer, number uint64, s State, err error) {
+	now := time.Now()
+	if err != nil {
+		if p.Err == "" {
+			b.stirred = now
+		}
+		p.Err = err.Error()
+		return
+	}
+	if number < p.seen || s.Node != p.Node || s.before(p.State) {
+		return
+	}
+	if p.At.IsZero() || p.Err != "" || s.Phase != p.State.Phase || s.Run != p.State.Run || s.Promised != p.State.Promised {
+		b.stirred = now
+	}
+	p.seen, p.At, p.State, p.Err = number, now, s, ""
+	b.ballotMoved(s.Promised, now)
+}
+
+// before reports whether a state is of an earlier moment of the same run.
+func (s State) before(known State) bool {
+	if s.Run != known.Run || s.Run == "" {
+		return false
+	}
+	return s.Phase.rank() < known.Phase.rank() || s.Promised.Less(known.Promised)
+}
+
+func (b *Boot) ballotMoved(to Ballot, now time.Time) {
+	if b.ballot.Less(to) {
+		b.ballot, b.moved = to, now
+	}
+}
+
+// hinted is told the name of a node that asked this one. Around a birth, and when it was silent, it is asked back at
+// once: it may have something new to say.
+func (b *Boot) hinted(name string) {
+	p := b.peers[name]
+	if p == nil {
+		return
+	}
+	now := time.Now()
+	t := b.o.Timing
+	age := now.Sub(p.At)
+	birth := b.phase() == Accepted && now.Sub(b.accepted) < t.Slow || !b.hold.IsZero()
+	if age > t.Slow || birth && age >= t.FirstPoll/2 {
+		p.askNow()
+	} else if birth {
+		p.next = minTime(p.next, p.At.Add(t.FirstPoll/2))
+	}
+}
+
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (b *Boot) phase() Phase {
+	if b.disk.Marker == nil {
+		return Fresh
+	}
+	return b.disk.Marker.Phase
+}
+
+// check runs the pre-flight checks beside the loop, now and then while no member runs.
+func (b *Boot) check(now time.Time) {
+	due := !b.preflight.valid || now.Sub(b.preflight.at) >= b.o.Timing.Slow
+	if b.o.Preflight == nil || b.preflight.running || b.member.runs() || !due {
+		return
+	}
+	b.preflight.running = true
+	b.beside(b.o.Timing.SlowAfter, func(ctx context.Context) func() {
+		failed := b.o.Preflight(ctx)
+		return func() {
+			b.preflight = preflight{valid: true, at: time.Now(), failed: failed}
+			b.say()
+		}
+	})
+}

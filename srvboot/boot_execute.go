@@ -1,0 +1,246 @@
+package srvboot
+
+import (
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// advance decides and does what was decided. It reports whether it is worth deciding again at once.
+func (b *Boot) advance() bool {
+	now := time.Now()
+	if b.member.runs() {
+		return b.fenceRunning(now)
+	}
+	if b.diskErr != nil || b.unsure {
+		b.planned(wait(20, "this node's memory cannot be read or written; see the log"), now)
+		b.at(now.Add(b.o.Timing.Slow))
+		return false
+	}
+	p := Decide(b.facts())
+	b.planned(p, now)
+	if p.Action != New {
+		b.hold = time.Time{}
+	}
+	if p.Action == Birth {
+		return b.propose()
+	}
+	if now.Before(b.retry.until) {
+		b.at(b.retry.until)
+		return false
+	}
+	return b.execute(p)
+}
+
+func (b *Boot) execute(p Plan) bool {
+	switch p.Action {
+	case New:
+		return b.executeNew(p)
+	case Existing:
+		return b.executeExisting(p)
+	case Restart:
+		b.spawn(b.launch(p))
+		return false
+	case SetAside:
+		done := b.setAside(p.Reason)
+		b.gather()
+		return done
+	case Rebuild:
+		return b.save(b.rebuilt())
+	case StopMember:
+		return b.fence(p)
+	}
+	return false
+}
+
+// planned notes a plan, and says once what a node waits for.
+func (b *Boot) planned(p Plan, now time.Time) {
+	if p.Row != b.plan.Row || p.Action != b.plan.Action || p.Reason != b.plan.Reason {
+		if p.Row != b.plan.Row || p.Action != b.plan.Action {
+			b.since, b.stirred = now, now
+		}
+		b.plan, b.told = p, false
+		b.say()
+	}
+	if b.told || b.member.runs() || p.Action == New || p.Action == Restart {
+		return
+	}
+	if due := b.since.Add(b.o.Timing.Complain); now.Before(due) {
+		b.at(due)
+		return
+	}
+	b.told = true
+	b.o.Log.Warn("waiting", zap.Int("row", p.Row), zap.String("plan", string(p.Action)), zap.String("reason", p.Reason),
+		zap.String("hint", p.Hint), zap.Strings("for", p.For))
+}
+
+// executeNew goes from a decided genesis to the running member: stamp, born, SRV, spawn, each durable or done before
+// the next one begins.
+func (b *Boot) executeNew(p Plan) bool {
+	m := *b.disk.Marker
+	switch {
+	case b.disk.Data == Stub:
+		if !b.stepBack() || !b.setAside(p.Reason) {
+			return false
+		}
+		b.gather()
+		return true
+	case m.Phase == Accepted:
+		if !b.stamp(m.Stamp, func(device uint64) Marker { return bear(m, device) }) {
+			return false
+		}
+		b.o.Log.Info("born", zap.String("genesis", p.Genesis.ID), zap.String("why", p.Reason))
+		b.askAllNow()
+		return true
+	}
+	if b.held() {
+		return false
+	}
+	b.spawn(b.launch(p))
+	return false
+}
+
+// stamp makes etcd/ with its stamp and then the marker durable.
+func (b *Boot) stamp(nonce string, next func(device uint64) Marker) bool {
+	device, err := b.o.Storage.Stamp(nonce)
+	if err != nil {
+		b.o.Log.Error("cannot make etcd/", zap.Error(err))
+		b.retry.failed(time.Now(), b.o.Timing)
+		b.at(b.retry.until)
+		return false
+	}
+	if !b.save(next(device)) {
+		return false
+	}
+	b.disk.Data = Stamped
+	return true
+}
+
+// held reports whether the start waits for the first member's peer port (T5): members that start at once stall on
+// each other's ports for a second each, since etcd answers there only after it asked the others
+// (etcd server/etcdserver/bootstrap.go, isMemberBootstrapped).
+func (b *Boot) held() bool {
+	now := time.Now()
+	if b.hold.IsZero() {
+		b.hold = now.Add(b.o.Timing.FirstMember)
+	}
+	first := b.firstMember()
+	p := b.peers[first]
+	serves := p != nil && p.Fresh(now, FreshFor) && p.State.Member != nil
+	if first == b.home.Node || p == nil || serves || !now.Before(b.hold) {
+		return false
+	}
+	p.next = minTime(p.next, maxTime(now, p.At.Add(b.o.Timing.FirstPoll)))
+	b.at(p.next)
+	b.at(b.hold)
+	return true
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// firstMember is the member with the first peer URL, in etcd's order.
+func (b *Boot) firstMember() string {
+	if b.disk.Marker == nil || b.disk.Marker.Accepted == nil {
+		return ""
+	}
+	var first GenesisMember
+	for _, m := range b.disk.Marker.Accepted.Genesis.Members {
+		if first.PeerURL == "" || m.PeerURL < first.PeerURL {
+			first = m
+		}
+	}
+	return first.Name
+}
+
+// executeExisting starts a member that was added to a living cluster, or whose cluster has changed since its birth.
+func (b *Boot) executeExisting(p Plan) bool {
+	m := *b.disk.Marker
+	if m.Phase == Accepted {
+		return b.stamp(m.Stamp, func(device uint64) Marker {
+			m.Phase, m.MemberID, m.EtcdDevice = Joining, p.MemberID, device
+			return m
+		})
+	}
+	b.spawn(b.launch(p))
+	return false
+}
+
+// launch says how to start by a plan. The members of a restart are the latest list that was seen.
+func (b *Boot) launch(p Plan) Launch {
+	l := Launch{New: p.Action == New, Members: p.Members, MemberID: p.MemberID}
+	if p.Genesis != nil {
+		l.Token, l.ClusterID = p.Genesis.ID, p.Genesis.ClusterID
+		if l.Members == nil {
+			l.Members = b.latestMembers(*p.Genesis)
+		}
+	}
+	if l.ClusterID == "" {
+		l.ClusterID = b.disk.ClusterID
+	}
+	return l
+}
+
+// latestMembers is the member list with the highest applied index among those heard of, else that of the birth.
+func (b *Boot) latestMembers(g Genesis) []GenesisMember {
+	out, index := g.Members, uint64(0)
+	for _, a := range look(b.facts()).born {
+		m := a.State.Member
+		if m != nil && len(m.Members) > 0 && a.State.Accepted.Genesis.same(g) && m.Applied >= index {
+			out, index = bootMembers(m.Members), m.Applied
+		}
+	}
+	return out
+}
+
+// rebuilt is the marker of a member whose data is whole and whose marker is lost. Whoever runs the same cluster knows
+// its genesis; without that, the IDs are all that is known.
+func (b *Boot) rebuilt() Marker {
+	m := startMarker(b.home, nil)
+	m.Phase, m.MemberID = Running, b.disk.MemberID
+	m.Accepted = &Acceptance{Genesis: Genesis{ClusterID: b.disk.ClusterID}}
+	for _, a := range look(b.facts()).born {
+		if g := a.State.Accepted.Genesis; g.ClusterID == b.disk.ClusterID {
+			m.Accepted = &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
+		}
+	}
+	return m
+}
+
+// fenceRunning stops a running member whose genesis has a successor.
+func (b *Boot) fenceRunning(now time.Time) bool {
+	p, fenced := rowSuccessor(look(b.facts()))
+	if !fenced {
+		b.planned(Plan{Row: b.plan.Row, Action: b.plan.Action, Reason: b.plan.Reason, MemberID: b.plan.MemberID}, now)
+		return false
+	}
+	b.planned(p, now)
+	if err := b.stopMember(); err != nil {
+		b.o.Log.Error("cannot stop the member", zap.Error(err))
+	}
+	b.buried(fmt.Sprintf("fenced: %s", p.Reason))
+	b.gather()
+	return b.fence(p)
+}
+
+// fence keeps the data of a cluster that was recovered elsewhere, and never serves it again.
+func (b *Boot) fence(p Plan) bool {
+	if b.disk.Marker == nil {
+		return false
+	}
+	m := *b.disk.Marker
+	m.Phase = FencedOff
+	if !b.save(m) {
+		return false
+	}
+	if b.disk.Data != None {
+		b.setAside(p.Reason)
+	}
+	b.gather()
+	return true
+}

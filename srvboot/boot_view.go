@@ -1,0 +1,165 @@
+package srvboot
+
+import (
+	"net"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/etcd-dns/etcd-dns/roster"
+)
+
+// look brings the view up to date. A born view gives way only to one with a higher (generation, applied index).
+func (b *Boot) look() {
+	view, of := bestView(b.facts(), b.list)
+	switch {
+	case view.Knowledge == roster.Born:
+		if b.view.Knowledge == roster.Born && !of.same(b.viewOf) && view.Generation <= b.view.Generation {
+			return // of another genesis: shown among the answers, kept out of the zone
+		}
+		next := roster.Newest(b.home.SrvName, b.view, view)
+		if !reflect.DeepEqual(next, b.view) {
+			b.view, b.viewOf = next, of
+			b.say()
+		}
+	case b.view.Knowledge != roster.Born && b.view.Knowledge != view.Knowledge:
+		b.view = view
+		b.say()
+	}
+}
+
+// bestView is what this node may publish of its cluster now, and the genesis it is of. Lists come from this node's own
+// member and marker, and directly from nodes that are born.
+func bestView(f Facts, own listDate) (roster.View, Genesis) {
+	s := look(f)
+	best, of := roster.View{Cluster: f.Home.SrvName}, Genesis{}
+	take := func(v roster.View, g Genesis) {
+		if next := roster.Newest(f.Home.SrvName, best, v); !reflect.DeepEqual(next, best) {
+			best, of = next, g
+		}
+	}
+	g := s.genesis()
+	if g != nil && !s.phase.unborn() && s.phase != Removed {
+		take(viewOfGenesis(f.Home, *g), *g)
+		take(own.view(f.Home, *g), *g)
+	}
+	for _, a := range s.born {
+		theirs := a.State.Accepted.Genesis
+		v := a.State.View
+		if g != nil && !g.same(theirs) && theirs.Generation <= g.Generation {
+			continue
+		}
+		if v.Knowledge == roster.Born && v.Generation == theirs.Generation && len(v.Members) > 0 {
+			take(v, theirs)
+		}
+	}
+	if best.Knowledge != roster.Born && s.unborn() {
+		best.Knowledge = roster.Unborn
+	}
+	return best, of
+}
+
+// unborn reports whether every node that R1 waits for said, within the last ten seconds, that there is no birth. A
+// node that accepted a genesis does not say so: it may be decided.
+func (s *situation) unborn() bool {
+	says := func(p Phase, evidence []string) bool {
+		return p == Promised || (p == Fresh && len(evidence) == 0)
+	}
+	if len(s.silent) > 0 || len(s.foreign) > 0 || !s.empty() || s.f.Disk.MarkerError != "" || !says(s.phase, s.f.Disk.Evidence) {
+		return false
+	}
+	for _, a := range s.fresh {
+		if !s.isExcused(a.Node) && !says(a.State.Phase, a.State.Evidence) {
+			return false
+		}
+	}
+	return true
+}
+
+// viewOfGenesis is the member list of a birth, which has index 0.
+func viewOfGenesis(h Home, g Genesis) roster.View {
+	if len(g.Members) == 0 {
+		return roster.View{Cluster: h.SrvName}
+	}
+	v := roster.View{Cluster: h.SrvName, Knowledge: roster.Born, Generation: g.Generation}
+	for _, m := range g.Members {
+		v.Members = append(v.Members, rosterMember(h, m.Name, m.PeerURL))
+	}
+	return v
+}
+
+func rosterMember(h Home, node, peerURL string) roster.Member {
+	m := roster.Member{Node: node, PeerHost: node, ClientPort: h.ClientPort}
+	u, err := url.Parse(peerURL)
+	if err != nil {
+		return m
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+		m.PeerPort = uint16(port)
+	}
+	if host := u.Hostname(); net.ParseIP(host) == nil {
+		m.PeerHost, _, _ = strings.Cut(host, ".")
+	}
+	return m
+}
+
+// entryNode is the node of an entry of a member list. A member that never ran has no name yet, but its peer URL names
+// its node, or the node's second host name for raft traffic.
+func entryNode(e MemberEntry) string {
+	if e.Name != "" || len(e.PeerURLs) == 0 {
+		return e.Name
+	}
+	u, err := url.Parse(e.PeerURLs[0])
+	if err != nil {
+		return ""
+	}
+	label, _, _ := strings.Cut(u.Hostname(), ".")
+	return strings.TrimSuffix(label, "-peer")
+}
+
+// listDate dates the own member's list. The index is that of the second report with the same list: the list was the
+// same before and after that index was read, so it was the list at that index. It stays until the list changes, since
+// the zone changes with it.
+type listDate struct {
+	entries []MemberEntry
+	index   uint64
+	sight   int
+}
+
+func (l *listDate) take(s MemberState) {
+	if len(s.Members) == 0 {
+		return
+	}
+	if !reflect.DeepEqual(l.entries, s.Members) {
+		*l = listDate{entries: slices.Clone(s.Members), index: s.Applied}
+	}
+	l.sight++
+	if l.sight == 2 {
+		l.index = s.Applied
+	}
+}
+
+func (l *listDate) view(h Home, g Genesis) roster.View {
+	if l.sight < 2 {
+		return roster.View{Cluster: h.SrvName}
+	}
+	v := roster.View{Cluster: h.SrvName, Knowledge: roster.Born, Generation: g.Generation, Index: l.index}
+	for _, e := range l.entries {
+		if len(e.PeerURLs) == 0 {
+			continue
+		}
+		m := rosterMember(h, entryNode(e), e.PeerURLs[0])
+		if len(e.ClientURLs) > 0 {
+			if u, err := url.Parse(e.ClientURLs[0]); err == nil {
+				if port, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+					m.ClientPort = uint16(port)
+				}
+			}
+		}
+		v.Members = append(v.Members, m)
+	}
+	slices.SortFunc(v.Members, func(a, b roster.Member) int { return strings.Compare(a.Node, b.Node) })
+	return v
+}

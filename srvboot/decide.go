@@ -1,0 +1,227 @@
+package srvboot
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// FreshFor is how long an answer counts. An older one is silence, and silence is never absence.
+const FreshFor = 10 * time.Second
+
+// Decide says what this node does next. It looks at nothing but the facts, and the first matching row of the table
+// decides. It has an answer for every combination of facts. New appears in rows 10, 12 and 13 only, Birth in rows 11
+// and 15 only: starting as new is never a fallback.
+func Decide(f Facts) Plan {
+	s := look(f)
+	for _, row := range [...]func(*situation) (Plan, bool){
+		rowMarkerUnusable, rowNamesake, rowSuccessor, rowAlien, rowBroken, rowUnmounted, rowRemoved, rowRolledBack,
+		rowMember, rowStub, rowContinueBirth, rowAccepted, rowBorn, rowJoining, rowBlank, rowReplace,
+	} {
+		if p, ok := row(s); ok {
+			return s.checked(p)
+		}
+	}
+	return wait(20, "nothing else matches: data %s, phase %s, %d fresh answers", f.Disk.Data, s.phase, len(s.fresh))
+}
+
+// checked turns a start into waiting while a pre-flight check fails.
+func (s *situation) checked(p Plan) Plan {
+	starts := p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth
+	if !starts || len(s.f.Preflight) == 0 {
+		return p
+	}
+	return Plan{
+		Row: p.Row, Action: Wait, Hint: "etcd-dns check",
+		Reason: fmt.Sprintf("%s, but these checks fail: %s", p.Reason, strings.Join(s.f.Preflight, "; ")),
+	}
+}
+
+func wait(row int, format string, args ...any) Plan {
+	return Plan{Row: row, Action: Wait, Reason: fmt.Sprintf(format, args...)}
+}
+
+func refuse(row int, hint, format string, args ...any) (Plan, bool) {
+	return Plan{Row: row, Action: Refuse, Hint: hint, Reason: fmt.Sprintf(format, args...)}, true
+}
+
+func (p Plan) hint(h string) Plan { p.Hint = h; return p }
+
+func (p Plan) waitsFor(names ...string) Plan { p.For = sortedNames(names); return p }
+
+// rowMarkerUnusable is row 1.
+func rowMarkerUnusable(s *situation) (Plan, bool) {
+	const hint = "restore genesis.json from this node's backup, or see the manual: a node whose memory is unusable"
+	if e := s.f.Disk.MarkerError; e != "" {
+		return refuse(1, hint, "genesis.json cannot be used: %s", e)
+	}
+	if e := foreignMarker(s.f.Home, s.f.Disk.Marker); e != "" {
+		return refuse(1, "start this node with its own data directory, name and bundle", "genesis.json is %s", e)
+	}
+	return Plan{}, false
+}
+
+// foreignMarker says of whom or what a marker is when it is not this node's.
+func foreignMarker(h Home, m *Marker) string {
+	switch {
+	case m == nil:
+		return ""
+	case m.Format > Format:
+		return fmt.Sprintf("of format %d, this version reads up to %d", m.Format, Format)
+	case m.Node != h.Node:
+		return fmt.Sprintf("of node %q, this node is %q", m.Node, h.Node)
+	case m.Bundle != h.Bundle:
+		return fmt.Sprintf("of bundle %q, this node has %q", m.Bundle, h.Bundle)
+	case m.SrvName != h.SrvName:
+		return fmt.Sprintf("of srv-name %q, this node is configured for %q", m.SrvName, h.SrvName)
+	}
+	return ""
+}
+
+// rowNamesake is row 2. A node whose member runs does not decide, so it is the newcomer that yields.
+func rowNamesake(s *situation) (Plan, bool) {
+	a := s.f.Namesake
+	if !a.Fresh(s.f.Now, FreshFor) || s.f.Run == "" || a.State.Run == "" || a.State.Run == s.f.Run {
+		return Plan{}, false
+	}
+	return refuse(2, "give this node a name of its own: name NAME",
+		"another process answers as %q: life %d on machine %s, this one is life %d on machine %s",
+		s.f.Home.Node, a.State.Life, a.State.Machine, s.f.Disk.Identity.Life, s.f.Disk.Identity.Machine)
+}
+
+// rowSuccessor is row 3.
+func rowSuccessor(s *situation) (Plan, bool) {
+	const hint = "etcd-dns member replace, once the recovered cluster is healthy"
+	if s.phase == FencedOff {
+		return Plan{Row: 3, Action: Idle, Hint: hint,
+			Reason: "this node was fenced: its cluster was recovered elsewhere, its data is kept"}, true
+	}
+	own := s.genesis()
+	if own == nil || s.phase.unborn() {
+		return Plan{}, false
+	}
+	for _, a := range s.born {
+		if g := a.State.Accepted.Genesis; g.Generation > own.Generation && !g.same(*own) {
+			return Plan{Row: 3, Action: StopMember, Hint: hint, Reason: fmt.Sprintf(
+				"%s runs genesis %s of generation %d, which succeeds ours, %s of generation %d",
+				a.Node, g.ID, g.Generation, own.ID, own.Generation)}, true
+		}
+	}
+	return Plan{}, false
+}
+
+// rowAlien is row 4.
+func rowAlien(s *situation) (Plan, bool) {
+	d := s.f.Disk
+	if d.Data != Alien {
+		return Plan{}, false
+	}
+	want, cluster := "no known member", "none"
+	if m := d.Marker; m != nil && m.MemberID != "" {
+		want = m.MemberID
+	}
+	if g := s.genesis(); g != nil {
+		cluster = g.ClusterID
+	}
+	return refuse(4, "move etcd/ back to the node it belongs to, and this node's own etcd/ here",
+		"etcd/ is that of member %s of cluster %s, this node is member %s of cluster %s",
+		d.MemberID, d.ClusterID, want, cluster)
+}
+
+// rowBroken is row 5, and row 10 for a stub that proves nothing.
+func rowBroken(s *situation) (Plan, bool) {
+	if s.f.Disk.Data != Broken {
+		return Plan{}, false
+	}
+	return s.broken(5, "etcd/ has neither a usable log nor is it empty"), true
+}
+
+func (s *situation) broken(row int, what string) Plan {
+	if s.lives == nil {
+		return wait(row, "%s, and no member serves a member list that would let this node be replaced", what).
+			hint("etcd-dns recover, or restore etcd/").waitsFor(s.silent...)
+	}
+	return Plan{Row: row, Action: SetAside, Reason: fmt.Sprintf("%s; %s serves the cluster", what, s.lives.Node)}
+}
+
+// rowUnmounted is row 6.
+func rowUnmounted(s *situation) (Plan, bool) {
+	d := s.f.Disk
+	started := s.phase == Born || s.phase == Running || s.phase == Joining
+	if d.Data != None || !started || !d.DeviceChanged || s.f.DiskReplaced {
+		return Plan{}, false
+	}
+	return wait(6, "etcd/ is empty and on another device than the member of this %s node: is its disk mounted?", s.phase).
+		hint("mount the disk, or say that it was replaced: etcd-dns run --disk-replaced"), true
+}
+
+// rowRemoved is row 7.
+func rowRemoved(s *situation) (Plan, bool) {
+	gone := s.phase == Removed
+	if id := s.memberID(); s.f.Disk.Data == HasMember && s.phase == Running && s.lives != nil && id != "" {
+		_, listed := s.lives.byID(id)
+		gone = gone || !listed
+	}
+	if !gone {
+		return Plan{}, false
+	}
+	const hint = "etcd-dns member add "
+	if e, ok := s.listedURL(); ok && e.ID != s.memberID() {
+		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
+			s.f.Home.peerURL(), e.ID, s.memberID())
+	}
+	return Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
+		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}, true
+}
+
+// rowRolledBack is row 8. Besides a member's data it guards every start as new: an old image of a disk on which the
+// member had not run yet looks as if it never ran.
+func rowRolledBack(s *situation) (Plan, bool) {
+	why := s.ranLater()
+	if s.f.Disk.Data == HasMember && why == "" {
+		why = s.brokenChain()
+	}
+	if why == "" {
+		return Plan{}, false
+	}
+	return wait(8, "this disk is older than what was seen of this node: %s", why).
+		hint("etcd-dns recover, or put the latest disk back"), true
+}
+
+// rowMember is row 9: data that nothing speaks against is restarted, whether or not anybody else answers.
+func rowMember(s *situation) (Plan, bool) {
+	d := s.f.Disk
+	if d.Data != HasMember {
+		return Plan{}, false
+	}
+	if d.Marker != nil {
+		return Plan{Row: 9, Action: Restart, MemberID: d.MemberID, Genesis: s.genesis(),
+			Reason: fmt.Sprintf("etcd/ holds member %s of cluster %s", d.MemberID, d.ClusterID)}, true
+	}
+	for _, a := range s.born {
+		if g := a.State.Accepted.Genesis; g.ClusterID != d.ClusterID {
+			return refuse(9, "etcd-dns recover adopt, or set etcd/ aside",
+				"genesis.json is missing, etcd/ is of cluster %s, but %s runs cluster %s", d.ClusterID, a.Node, g.ClusterID)
+		}
+	}
+	return Plan{Row: 9, Action: Rebuild, MemberID: d.MemberID, Reason: fmt.Sprintf(
+		"genesis.json is missing, etcd/ holds member %s of cluster %s", d.MemberID, d.ClusterID)}, true
+}
+
+// rowStub is row 10: a log without entry and hard state proves that its member never voted.
+func rowStub(s *situation) (Plan, bool) {
+	if s.f.Disk.Data != Stub {
+		return Plan{}, false
+	}
+	switch g := s.genesis(); {
+	case s.phase == Born && g != nil:
+		return Plan{Row: 10, Action: New, Genesis: g, Members: g.Members, MemberID: s.memberID(),
+			Reason: fmt.Sprintf("genesis %s is born, the member's log was begun and holds nothing", g.ID)}, true
+	case s.phase == Accepted:
+		return Plan{Row: 10, Action: SetAside, Reason: "the member's log was begun and holds nothing"}, true
+	case s.phase == Joining:
+		return Plan{Row: 10, Action: Restart, MemberID: s.memberID(), Genesis: g,
+			Reason: fmt.Sprintf("member %s is joining, its log was begun", s.memberID())}, true
+	}
+	return s.broken(10, fmt.Sprintf("etcd/ holds an empty log, which does not go with phase %s", s.phase)), true
+}

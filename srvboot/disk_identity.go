@@ -1,0 +1,64 @@
+package srvboot
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/etcd-dns/etcd-dns/internal/durable"
+)
+
+// BeginLife counts a start of this node: it makes {life+1, a new boot nonce, the nonce before it, machine} durable and
+// returns them. nonce must return a different value each time. It also removes what a crash in the middle of an
+// earlier write left behind. An identity that cannot be read is an error, because the chain of nonces would break.
+func (d *Disk) BeginLife(nonce func() string, machine string) (Identity, error) {
+	if err := durable.RemoveTemps(d.o.Dir); err != nil {
+		return Identity{}, err
+	}
+	var id Identity
+	if _, err := d.read(identityFile, &id); err != nil {
+		return Identity{}, withHint(err, "etcd-dns status; a restored copy of the file must be the newest one")
+	}
+	id.Previous, id.Boot = id.Boot, nonce()
+	if id.Boot == "" || id.Boot == id.Previous {
+		return Identity{}, errors.New("begin a life: the boot nonce is empty or repeats the previous one")
+	}
+	id.Format, id.Machine = Format, machine
+	id.Life++
+	if err := d.write(identityFile, &id); err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
+
+// SaveIndex remembers the highest applied raft index and term that this node has seen itself reach. Lower ones change
+// nothing: a log that ends before them has been rolled back. Stamp forgets both, since it begins a new log.
+func (d *Disk) SaveIndex(index, term uint64) error {
+	return d.updateIdentity(func(id *Identity) bool {
+		if index <= id.Index && term <= id.Term {
+			return false
+		}
+		id.Index, id.Term = max(id.Index, index), max(id.Term, term)
+		return true
+	})
+}
+
+func (d *Disk) forgetIndex() error {
+	return d.updateIdentity(func(id *Identity) bool {
+		changed := id.Index != 0 || id.Term != 0
+		id.Index, id.Term = 0, 0
+		return changed
+	})
+}
+
+// updateIdentity writes identity.json only if change reports a change.
+func (d *Disk) updateIdentity(change func(*Identity) bool) error {
+	var id Identity
+	if _, err := d.read(identityFile, &id); err != nil {
+		return fmt.Errorf("update the identity: %w", err)
+	}
+	if !change(&id) {
+		return nil
+	}
+	id.Format = Format
+	return d.write(identityFile, &id)
+}

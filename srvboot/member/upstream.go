@@ -1,0 +1,98 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// serverPatience is what one name server gets, and allPatience what all of them get together.
+	serverPatience = time.Second
+	allPatience    = 3 * time.Second
+	// deafFor is how long nobody is asked after no name server answered at all. Go repeats a question for each server
+	// of resolv.conf and each attempt, six times in all; RFC 9520 §3.2 wants a failure remembered for a second or more.
+	deafFor = 2 * time.Second
+	// resolvConf is where the system keeps its name servers.
+	resolvConf = "/etc/resolv.conf"
+)
+
+// upstream asks the system's name servers about names that are none of ours.
+type upstream struct {
+	servers func() []netip.AddrPort
+	own     func() []netip.Addr
+	// deafUntil is Unix nanoseconds, see deafFor.
+	deafUntil atomic.Int64
+}
+
+var errDeaf = errors.New("no name server answered a moment ago")
+
+// forward asks one server after the other and returns the first answer.
+func (u *upstream) forward(ctx context.Context, req *dns.Msg) (*dns.Msg, error) {
+	if time.Now().UnixNano() < u.deafUntil.Load() {
+		return nil, errDeaf
+	}
+	ctx, cancel := context.WithTimeout(ctx, allPatience)
+	defer cancel()
+	own := u.own()
+	var failed []error
+	for _, s := range u.servers() {
+		if slices.Contains(own, s.Addr().Unmap()) {
+			continue
+		}
+		m, err := ask(ctx, req, s)
+		if err == nil {
+			return m, nil
+		}
+		failed = append(failed, fmt.Errorf("%s: %w", s, err))
+	}
+	if len(failed) == 0 {
+		return nil, errors.New("there is no name server to ask but ourselves")
+	}
+	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		u.deafUntil.Store(time.Now().Add(deafFor).UnixNano())
+	}
+	return nil, errors.Join(failed...)
+}
+
+// ask puts the question to one server, by TCP when the answer does not fit.
+func ask(ctx context.Context, req *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	defer cancel()
+	out := req.Copy()
+	out.Id = dns.Id()
+	m, _, err := (&dns.Client{Net: "udp"}).ExchangeContext(ctx, out, server.String())
+	if err == nil && m.Truncated {
+		m, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, out, server.String())
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.Id = req.Id
+	return m, nil
+}
+
+// systemNameServers reads /etc/resolv.conf. A missing or broken file means no server, not 127.0.0.1 as in glibc:
+// that may be ourselves.
+func systemNameServers() []netip.AddrPort { return nameServersOf(resolvConf) }
+
+func nameServersOf(path string) []netip.AddrPort {
+	conf, err := dns.ClientConfigFromFile(path)
+	if err != nil {
+		return nil
+	}
+	const dnsPort = 53
+	var out []netip.AddrPort
+	for _, s := range conf.Servers {
+		if a, err := netip.ParseAddr(s); err == nil {
+			out = append(out, netip.AddrPortFrom(a, dnsPort))
+		}
+	}
+	return out
+}

@@ -1,0 +1,99 @@
+package zone
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns/coredns/plugin/file"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/miekg/dns"
+)
+
+// TestSameAnswersAsPluginFile loads the zone's text into CoreDNS's own server for zone files and asks both the same
+// questions. What differs on purpose is listed here, each with a check of its own elsewhere:
+//
+//  1. not ready: file does not know of it (TestServeDNS);
+//  2. ANY: file answers NODATA for it, etcdsrv by RFC 8482 (TestServeDNS);
+//  3. meta types (TestQueryTypesAndOpcodes);
+//  4. authority of positive answers: file adds the NS set, etcdsrv nothing;
+//  5. negative TTL: file leaves the SOA's own, etcdsrv lowers it to MINIMUM (RFC 2308 §3);
+//  6. _tcp without any service below it exists here, and master format cannot say so;
+//  7. additional of NS at the apex: file includes glue in the order of its tree, so sections are compared as sets.
+func TestSameAnswersAsPluginFile(t *testing.T) {
+	types := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeNS, dns.TypeSOA, dns.TypeTXT, dns.TypeMX, dns.TypeCNAME, dns.TypeDS,
+		dns.TypeCAA, dns.TypePTR, dns.TypeDNSKEY, dns.TypeHTTPS, 65280}
+	for name, src := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			snap := mustCompile(t, src.Roster, src.Options)
+			z, err := file.Parse(strings.NewReader(text(t, snap)), apex, name, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			oracle := file.File{Zones: file.Zones{Z: map[string]*file.Zone{apex: z}, Names: []string{apex}}}
+			ours, asked := serving(snap), 0
+			for _, qname := range questions(snap) {
+				for _, qtype := range types {
+					q := new(dns.Msg).SetQuestion(qname, qtype)
+					got := ask(t, ours, q)
+					if got.Rcode == dns.RcodeServerFailure {
+						continue // 1
+					}
+					if strings.EqualFold(qname, "_tcp."+apex) && !strings.Contains(text(t, snap), "IN\tSRV") {
+						continue // 6
+					}
+					asked++
+					want := askFrom(t, oracle, q, &test.ResponseWriter{TCP: true})
+					if len(want.Answer) > 0 {
+						want.Ns = nil // 4
+					}
+					for _, rr := range want.Ns {
+						rr.Header().Ttl = min(rr.Header().Ttl, soaMinimum) // 5
+					}
+					if a, b := canonical(got), canonical(want); a != b {
+						t.Errorf("%s %s: etcdsrv says\n%s\nfile says\n%s", qname, dns.TypeToString[qtype], a, b)
+					}
+				}
+			}
+			if asked < 200 {
+				t.Errorf("only %d questions compared", asked)
+			}
+		})
+	}
+}
+
+// questions returns every name of the zone, names beside, above within the zone and below them, and other letter cases.
+func questions(s *Snapshot) (out []string) {
+	for name := range s.names {
+		out = append(out, name, "x."+name, "*."+name, strings.ToUpper(name))
+		if _, parent, ok := strings.Cut(name, "."); ok && name != s.domain {
+			out = append(out, "a."+parent, "zz."+parent)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// canonical returns what of a message is compared: rcode, flags and the sections as sets (7), owners in lower case.
+func canonical(m *dns.Msg) string {
+	var b strings.Builder
+	b.WriteString(dns.RcodeToString[m.Rcode])
+	if m.Authoritative {
+		b.WriteString(" AA")
+	}
+	if m.Truncated {
+		b.WriteString(" TC")
+	}
+	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		b.WriteString("\n--")
+		lines := []string{}
+		for _, rr := range section {
+			lines = append(lines, strings.ToLower(rr.String()))
+		}
+		slices.Sort(lines)
+		for _, l := range lines {
+			b.WriteString("\n" + l)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,75 @@
+package zone
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/etcd-dns/etcd-dns/roster"
+)
+
+// Store holds the snapshot that is served. Readers never wait.
+type Store struct{ current atomic.Pointer[Snapshot] }
+
+// NewStore returns an empty store: the handler answers SERVFAIL until a Publisher has filled it.
+func NewStore() *Store { return &Store{} }
+
+// Load returns the snapshot that is served now, nil before the first one.
+func (s *Store) Load() *Snapshot { return s.current.Load() }
+
+// Published is what a peer says that it serves.
+type Published struct {
+	Serial uint32
+	Digest string
+}
+
+// Publisher compiles rosters and swaps the snapshots of one store. One goroutine owns it.
+type Publisher struct {
+	store   *Store
+	options Options
+	serials *Serials
+}
+
+// NewPublisher returns the publisher of store. It publishes nothing by itself.
+func NewPublisher(store *Store, o Options, s *Serials) *Publisher {
+	return &Publisher{store: store, options: o, serials: s}
+}
+
+// SetOptions takes effect with the next Publish.
+func (p *Publisher) SetOptions(o Options) { p.options = o }
+
+// Publish compiles r and serves it, if its content or its serial is new. peers is what the other nodes serve now: a
+// content that one of them has published keeps its serial, and no serial is minted behind one of theirs. Calling it
+// again with the same roster costs a compilation and lets the nodes agree on one serial.
+//
+// With changed false and an error, the old snapshot goes on being served. With changed true and an error the new one
+// is served, and the error is a warning: the serial could not be recorded, and the reserve on disk is being used up.
+func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, err error) {
+	next, err := compile(r, p.options)
+	if err != nil {
+		publishes.WithLabelValues("rejected").Inc()
+		return false, fmt.Errorf("compile the zone: %w", err)
+	}
+	serial, warning, err := p.serial(next, peers)
+	if err != nil {
+		publishes.WithLabelValues("failed").Inc()
+		return false, fmt.Errorf("choose a serial for zone %s: %w", next.domain, err)
+	}
+	old := p.store.Load()
+	if old != nil && old.digest == next.digest && old.serial == serial {
+		publishes.WithLabelValues("unchanged").Inc()
+		return false, nil
+	}
+	p.store.current.Store(next.seal(serial))
+	publishes.WithLabelValues("changed").Inc()
+	observe(old, p.store.Load())
+	return true, warning
+}
+
+// serial returns 0 for content that has no version: while SOA is not served nobody can compare or transfer the zone,
+// and the content after it usually has a serial already.
+func (p *Publisher) serial(next *Snapshot, peers []Published) (serial uint32, warning, err error) {
+	if !next.versioned() {
+		return 0, nil, nil
+	}
+	return p.serials.choose(next.digest, peers)
+}

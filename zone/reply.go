@@ -1,0 +1,142 @@
+package zone
+
+import (
+	"slices"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// maxUDPSize is the largest answer over UDP in octets: what fits an IPv6 path MTU of 1280 unfragmented
+	// (DNS flag day 2020).
+	maxUDPSize = 1232
+	// nsidRoom is kept free for the option that plugin nsid adds behind our back: four octets and a host name.
+	nsidRoom = 4 + 64
+)
+
+// reply turns an answer into a message for the asker of r that fits its transport.
+func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
+	m := new(dns.Msg)
+	// RFC 1034 §3.6, draft-vixie-dnsext-dns0x20: id, RD, CD and the question go back bit for bit, letter case included.
+	m.SetReply(r)
+	m.Rcode = a.Rcode
+	m.Authoritative = a.AA
+	m.Answer = ownedBy(a.Answer, r.Question[0].Name)
+	// The snapshot's slices are shared by all queries, and writers append to and cut a message's sections.
+	m.Ns = slices.Clone(a.Ns)
+	m.Extra = slices.Clone(a.Extra)
+
+	var opt *dns.OPT
+	if asked := r.IsEdns0(); asked != nil {
+		opt = answerOPT(asked, a, proto)
+	}
+	fit(m, opt, budget(r, opt, proto))
+	if opt != nil {
+		// RFC 6891 §6.1.1: an answer carries OPT if and only if the query did.
+		m.Extra = append(m.Extra, opt)
+	}
+	return m
+}
+
+// answerOPT returns the OPT record for an answer to a query that had asked. It is never the query's own record, which
+// would give its options and its Z bits back (RFC 6891 §6.1.2 and §6.1.4).
+func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
+	if proto == "udp" {
+		// RFC 6891 §6.2.3 and §6.2.4: sizes below 512 count as 512. CoreDNS copies the query's size into the answer's
+		// OPT and cuts answers to it, so the query's is lowered to what this server sends, as plugin bufsize does.
+		asked.SetUDPSize(min(max(asked.UDPSize(), dns.MinMsgSize), maxUDPSize))
+	}
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	opt.SetUDPSize(maxUDPSize)
+	// RFC 3225 §3: the DO bit is copied into the answer.
+	opt.SetDo(asked.Do())
+	if a.EDE != 0 {
+		// RFC 8914 §2: extended errors travel in OPT, hence only to those who sent one.
+		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: a.EDE, ExtraText: a.EDEText})
+	}
+	return opt
+}
+
+// budget returns how many octets the answer may have before opt, a TSIG and an NSID are added to it.
+func budget(r *dns.Msg, opt *dns.OPT, proto string) int {
+	// RFC 1035 §4.2.2: over TCP the length has 16 bits.
+	size := dns.MaxMsgSize
+	if proto == "udp" {
+		// RFC 1035 §4.2.1: 512 octets without EDNS.
+		size = dns.MinMsgSize
+		if asked := r.IsEdns0(); asked != nil {
+			// RFC 6891 §6.2.5: the smaller of what the asker takes and what this server sends.
+			size = int(min(max(asked.UDPSize(), dns.MinMsgSize), maxUDPSize))
+		}
+	}
+	if opt != nil {
+		size -= dns.Len(opt)
+	}
+	if wantsNSID(r) {
+		size -= nsidRoom
+	}
+	if t := r.IsTsig(); t != nil {
+		// RFC 8945 §5.3: the answer is signed with the query's key and algorithm, so its TSIG is as long as the query's;
+		// other data of a BADTIME error has six octets (§5.2.3).
+		size -= dns.Len(t) + 6
+	}
+	return size
+}
+
+// fit makes m at most size octets long. RFC 2181 §9: TC is not set for additional records that do not fit, so whole
+// RRsets of them go first, the last one first. RFC 2181 §9 also has a client ignore a truncated answer; nobody can
+// take a part of a member list for all of it when the answer is empty, so TC comes with empty sections.
+func fit(m *dns.Msg, opt *dns.OPT, size int) {
+	if m.Len() <= size {
+		return
+	}
+	m.Compress = true
+	for m.Len() > size && len(m.Extra) > 0 {
+		m.Extra = withoutLastSet(m.Extra)
+	}
+	if m.Len() > size {
+		m.Truncated = true
+		m.Answer, m.Ns, m.Extra = nil, nil, nil
+	}
+}
+
+// withoutLastSet cuts the last RRset off.
+func withoutLastSet(rrs []dns.RR) []dns.RR {
+	n := len(rrs) - 1
+	last := rrs[n].Header()
+	for n > 0 && rrs[n-1].Header().Rrtype == last.Rrtype && rrs[n-1].Header().Name == last.Name {
+		n--
+	}
+	return rrs[:n:n]
+}
+
+// ownedBy returns rrs with the letter case of the name that was asked. Records with the right owner are shared, others
+// copied.
+func ownedBy(rrs []dns.RR, qname string) []dns.RR {
+	if len(rrs) == 0 {
+		return nil
+	}
+	out := slices.Clone(rrs)
+	if rrs[0].Header().Name == qname {
+		return out
+	}
+	for i, rr := range out {
+		out[i] = dns.Copy(rr)
+		out[i].Header().Name = qname
+	}
+	return out
+}
+
+func countOPT(r *dns.Msg) (n int) {
+	for _, rr := range r.Extra {
+		if rr.Header().Rrtype == dns.TypeOPT {
+			n++
+		}
+	}
+	return n
+}
+
+func wantsNSID(r *dns.Msg) bool {
+	opt := r.IsEdns0()
+	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID })
+}
