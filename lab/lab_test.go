@@ -1,0 +1,241 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Options say what kind of rack to build. The zero value is the guide's: three TLS nodes at rack1.example.com.
+type Options struct {
+	// Nodes is how many nodes infra0, infra1 … there are, 3 unless set.
+	Nodes int
+	// Domain is the discovery domain, a name below example.com; rack1.example.com unless set.
+	Domain string
+	// SrvName is the name of the cluster, empty for the default one.
+	SrvName string
+	// Plain makes a cluster without TLS.
+	Plain bool
+	// IPv6 gives every node its IPv6 address as well.
+	IPv6 bool
+	// Init are more arguments for etcd-dns init.
+	Init []string
+	// Edit, when set, changes the Corefile that init wrote, for one node.
+	Edit func(node, corefile string) string
+}
+
+// Lab is one rack with its parent, resolver and client. Its methods fail the test that made it; those that only look
+// (Query, Result, Log, Sequence) may be called from any goroutine.
+type Lab struct {
+	t testing.TB
+	Options
+	dir    string
+	net    *network
+	nodes  map[string]*node
+	names  []string
+	flavor flavor
+}
+
+// flavor is what runs on the nodes: the product, or the stand-in that the lab proves itself with.
+type flavor interface {
+	// prepare writes the configuration of every node and returns the records for the parent zone.
+	prepare(l *Lab) (records string)
+	// argv is the command that runs the node n, env more of its environment.
+	argv(l *Lab, n *node) (argv, env []string)
+}
+
+// labs numbers the labs of this process.
+var labs atomic.Int64
+
+// New builds a lab around the product: the nodes are initialized and delegated to, and stopped. It is gone, with
+// every process in it, when the test ends.
+func New(t testing.TB, o Options) *Lab {
+	t.Helper()
+	need(t)
+	return build(t, o, &productFlavor{bin: needProduct(t)})
+}
+
+func build(t testing.TB, o Options, f flavor) *Lab {
+	t.Helper()
+	if o.Nodes == 0 {
+		o.Nodes = 3
+	}
+	if o.Domain == "" {
+		o.Domain = "rack1.example.com"
+	}
+	l := &Lab{t: t, Options: o, nodes: map[string]*node{}, flavor: f}
+	prefix := fmt.Sprintf("%s-%d", processName(), labs.Add(1))
+	l.dir = filepath.Join(processDir(), prefix)
+	t.Cleanup(l.close)
+	var err error
+	if l.net, err = newNetwork(prefix); err != nil {
+		t.Fatal(err)
+	}
+	l.addHosts()
+	l.serveParent(f.prepare(l))
+	l.startResolver()
+	return l
+}
+
+// addHosts makes every host with its resolver configuration.
+func (l *Lab) addHosts() {
+	l.t.Helper()
+	l.addHost(parentHost, parentAddr)
+	l.addHost(resolverHost, resolverAddr)
+	l.addHost(clientHost, clientAddr)
+	for i := range l.Nodes {
+		name := fmt.Sprintf("infra%d", i)
+		h := l.addHost(name, netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + i)}))
+		l.names = append(l.names, name)
+		l.nodes[name] = &node{host: h}
+	}
+}
+
+func (l *Lab) addHost(name string, addr netip.Addr) *host {
+	l.t.Helper()
+	h, err := l.net.add(name, l.dir, addr)
+	for file, text := range map[string]string{
+		"resolv.conf":   "nameserver " + resolverAddr.String() + "\n",
+		"hosts":         "127.0.0.1 localhost\n::1 localhost\n",
+		"nsswitch.conf": "hosts: files dns\n",
+		"machine-id":    fmt.Sprintf("%032x\n", addr.AsSlice()),
+	} {
+		if err == nil {
+			err = h.etc(file, text)
+		}
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return h
+}
+
+func (l *Lab) host(name string) *host {
+	h := l.net.hosts[name]
+	if h == nil {
+		panic("lab: no host " + name)
+	}
+	return h
+}
+
+// close ends the lab. When the test failed it first shows what every node said last.
+func (l *Lab) close() {
+	if l.net == nil {
+		return
+	}
+	if l.t.Failed() {
+		for _, n := range l.names {
+			l.t.Logf("the end of %s's log:\n%s", n, tail(l.Log(n), 40))
+		}
+	}
+	if err := l.net.remove(); err != nil {
+		l.t.Error(err)
+	}
+	if err := os.RemoveAll(l.dir); err != nil {
+		l.t.Error(err)
+	}
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Cut makes a and b deaf to each other: packets are lost without a word, as on a broken wire.
+func (l *Lab) Cut(a, b string) {
+	l.t.Helper()
+	l.CutFrom(a, b)
+	l.CutFrom(b, a)
+}
+
+// CutFrom loses what a sends to b, and nothing that b sends to a.
+func (l *Lab) CutFrom(a, b string) {
+	l.t.Helper()
+	l.setCut(cut{l.host(a).addr, l.host(b).addr}, true)
+}
+
+// Heal ends what Cut and CutFrom did between a and b.
+func (l *Lab) Heal(a, b string) {
+	l.t.Helper()
+	l.setCut(cut{l.host(a).addr, l.host(b).addr}, false)
+	l.setCut(cut{l.host(b).addr, l.host(a).addr}, false)
+}
+
+// CutNode pulls the host's only cable; HealNode plugs it in again.
+func (l *Lab) CutNode(name string) {
+	l.t.Helper()
+	l.setCut(cut{from: l.host(name).addr}, true)
+	l.setCut(cut{to: l.host(name).addr}, true)
+}
+
+// HealNode ends what CutNode did.
+func (l *Lab) HealNode(name string) {
+	l.t.Helper()
+	l.setCut(cut{from: l.host(name).addr}, false)
+	l.setCut(cut{to: l.host(name).addr}, false)
+}
+
+func (l *Lab) setCut(c cut, dead bool) {
+	l.t.Helper()
+	if err := l.net.set(c, dead); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// Wait asks cond every 50 ms until it returns nil, and fails the test with its last error after the time given.
+func (l *Lab) Wait(what string, within time.Duration, cond func() error) {
+	l.t.Helper()
+	if err := poll(within, cond); err != nil {
+		l.t.Fatalf("%s: not within %v: %v", what, within, err)
+	}
+}
+
+func poll(within time.Duration, cond func() error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// Holds asks cond every 50 ms for the time given and fails the test as soon as it returns an error: it shows that
+// something does not happen.
+func (l *Lab) Holds(what string, during time.Duration, cond func() error) {
+	l.t.Helper()
+	var broken error
+	_ = poll(during, func() error {
+		if broken = cond(); broken != nil {
+			return nil
+		}
+		return errors.New("holds so far")
+	})
+	if broken != nil {
+		l.t.Fatalf("%s: %v", what, broken)
+	}
+}
+
+// Names are the nodes, infra0 first.
+func (l *Lab) Names() []string { return slices.Clone(l.names) }
+
+// Addr is the address of the host called name.
+func (l *Lab) Addr(name string) string { return l.host(name).addr.String() }

@@ -1,0 +1,103 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(standInRole); role != "" {
+		os.Exit(runStandIn(role))
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if why := missing(); why != "" {
+		fmt.Fprintf(os.Stderr, "lab: SKIPPED, every test of it: %s\n", why)
+		return m.Run()
+	}
+	unlock, err := claim()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+		return 1
+	}
+	defer unlock()
+	if err := sweep(); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: what a dead run left behind: %v\n", err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(processDir()) }()
+	return m.Run()
+}
+
+// tools are the programs that the lab runs, all of them installed by lab/install.sh.
+var tools = []string{"ip", "nsd", "unbound", "unbound-control", "dig", "etcdctl"}
+
+// missing says what the lab lacks here, or nothing if it can be built.
+func missing() string {
+	if os.Geteuid() != 0 {
+		return "network namespaces need root; try: sudo -E go test ./lab"
+	}
+	var absent []string
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			absent = append(absent, tool)
+		}
+	}
+	if len(absent) > 0 {
+		return fmt.Sprintf("not installed: %s; try: lab/install.sh", strings.Join(absent, " "))
+	}
+	return ""
+}
+
+// need skips the test when the lab cannot be built, and fails it instead where lab/install.sh should have run: on
+// Debian as root with CI=true.
+func need(t testing.TB) {
+	t.Helper()
+	why := missing()
+	if why == "" {
+		return
+	}
+	_, noDebian := os.Stat("/etc/debian_version")
+	if os.Getenv("CI") == "true" && os.Geteuid() == 0 && noDebian == nil {
+		t.Fatalf("the lab cannot be built: %s", why)
+	}
+	t.Skipf("SKIPPED: %s", why)
+}
+
+// errNoProduct says that this tree holds no command to test.
+var errNoProduct = errors.New("cmd/etcd-dns does not exist in this tree")
+
+// product builds the command once per test process and returns its path.
+var product = sync.OnceValues(func() (string, error) {
+	if _, err := os.Stat("../cmd/etcd-dns"); err != nil {
+		return "", errNoProduct
+	}
+	bin := filepath.Join(processDir(), "etcd-dns")
+	out, err := exec.Command("go", "build", "-o", bin, "../cmd/etcd-dns").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build ./cmd/etcd-dns: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+func needProduct(t testing.TB) string {
+	t.Helper()
+	bin, err := product()
+	if errors.Is(err, errNoProduct) {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}

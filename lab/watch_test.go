@@ -1,0 +1,189 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Question is what a Watcher asks.
+type Question struct {
+	Name string
+	Type uint16
+}
+
+// Seen is a run of equal answers.
+type Seen struct {
+	Answer      string
+	First, Last time.Time
+	Count       int
+}
+
+// Watcher asks every node each of its questions 100 times a second.
+type Watcher struct {
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	seen   map[string][]Seen
+	silent map[string]int
+}
+
+// Ask100 starts asking every node from a host, until Stop or the end of the test. Nodes that do not answer, yet or
+// any more, are asked all the same.
+func (l *Lab) Ask100(from string, questions ...Question) *Watcher {
+	l.t.Helper()
+	w := &Watcher{stop: make(chan struct{}), seen: map[string][]Seen{}, silent: map[string]int{}}
+	l.t.Cleanup(w.Stop)
+	for _, node := range l.names {
+		for _, q := range questions {
+			conn, err := l.dial(from, l.Addr(node))
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			a := &asker{Watcher: w, conn: conn, key: key(node, q), question: q, pending: map[uint16]time.Time{}}
+			w.wg.Go(a.ask)
+			w.wg.Go(a.listen)
+		}
+	}
+	return w
+}
+
+// asker asks one node one question over one socket.
+type asker struct {
+	*Watcher
+	conn     *dns.Conn
+	key      string
+	question Question
+	// pending are the questions without an answer yet, by message id, and when they were sent; Watcher.mu guards it.
+	pending map[uint16]time.Time
+}
+
+// ask sends a question every 10 ms, and gives up on those that are a second old.
+func (a *asker) ask() {
+	defer func() { _ = a.conn.Close() }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for id := uint16(1); ; id++ {
+		q := new(dns.Msg).SetQuestion(dns.Fqdn(a.question.Name), a.question.Type)
+		q.Id = id
+		now := time.Now()
+		a.mu.Lock()
+		a.pending[id] = now
+		for id, sent := range a.pending {
+			if now.Sub(sent) > queryLimit {
+				delete(a.pending, id)
+				a.silent[a.key]++
+			}
+		}
+		a.mu.Unlock()
+		_ = a.conn.WriteMsg(q) // a closed port refuses; that is silence
+		select {
+		case <-a.stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// listen notes the answers until the socket is closed.
+func (a *asker) listen() {
+	for {
+		m, err := a.conn.ReadMsg()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // refused
+		}
+		a.mu.Lock()
+		if sent, ok := a.pending[m.Id]; ok {
+			delete(a.pending, m.Id)
+			a.seen[a.key] = note(a.seen[a.key], Answer(m), sent, time.Now())
+		}
+		a.mu.Unlock()
+	}
+}
+
+// note adds an answer to the runs. Answers may overtake each other on their way: one of the former kind to a question
+// that was sent before the newer kind first arrived says nothing new, and is left out.
+func note(runs []Seen, answer string, sent, now time.Time) []Seen {
+	n := len(runs)
+	if n > 0 && runs[n-1].Answer == answer {
+		runs[n-1].Last = now
+		runs[n-1].Count++
+		return runs
+	}
+	if n > 1 && runs[n-2].Answer == answer && sent.Before(runs[n-1].First) {
+		return runs
+	}
+	return append(runs, Seen{Answer: answer, First: now, Last: now, Count: 1})
+}
+
+func key(node string, q Question) string {
+	return node + " " + strings.TrimSuffix(q.Name, ".") + " " + dns.TypeToString[q.Type]
+}
+
+// Stop ends the asking. It may be called more than once.
+func (w *Watcher) Stop() {
+	w.mu.Lock()
+	select {
+	case <-w.stop:
+	default:
+		close(w.stop)
+	}
+	w.mu.Unlock()
+	w.wg.Wait()
+}
+
+// Sequence is what a node answered to a question, in order, equal answers in a row as one.
+func (w *Watcher) Sequence(node string, q Question) []Seen {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]Seen(nil), w.seen[key(node, q)]...)
+}
+
+// Silent is how many questions a node did not answer within a second.
+func (w *Watcher) Silent(node string, q Question) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.silent[key(node, q)]
+}
+
+// firstAnswers checks the answers of a node from its first boot on: SERVFAIL while it does not know, then NXDOMAIN
+// while it knows that nothing is born, then the complete set for ever. Each but the last may be missing.
+func firstAnswers(seq []Seen, complete string) error {
+	rank := map[string]int{"SERVFAIL": 1, "NXDOMAIN": 2, complete: 3}
+	last := 0
+	for i, s := range seq {
+		r := rank[s.Answer]
+		if r == 0 {
+			return fmt.Errorf("answer %d is partial or wrong: %s\n%s", i, s.Answer, story(seq))
+		}
+		if r < last {
+			return fmt.Errorf("answer %d goes back to %s\n%s", i, s.Answer, story(seq))
+		}
+		last = r
+	}
+	if last != 3 {
+		return fmt.Errorf("never complete: want %s\n%s", complete, story(seq))
+	}
+	return nil
+}
+
+// story prints a sequence for a person.
+func story(seq []Seen) string {
+	var b strings.Builder
+	for _, s := range seq {
+		fmt.Fprintf(&b, "%v +%v ×%d: %s\n",
+			s.First.Sub(seq[0].First).Round(time.Millisecond), s.Last.Sub(s.First).Round(time.Millisecond), s.Count, s.Answer)
+	}
+	return b.String()
+}
