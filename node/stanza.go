@@ -269,6 +269,9 @@ func (p *stanza) node(args []string) error {
 		if err != nil {
 			return err
 		}
+		if slices.ContainsFunc(*into, func(b netip.Addr) bool { return b.Is4() == addr.Is4() }) {
+			p.warnf("%s of node %s is not published: a name has one address of each family, the first", addr, label)
+		}
 		*into = append(*into, addr)
 	}
 	if first, twice := p.o.node(label); twice {
