@@ -69,7 +69,7 @@ func TestDiskHelperProcess(t *testing.T) {
 	case "listen":
 		err = helperListen(args[1])
 	case "writer":
-		err = nil
+		err = helperWriter(args[1])
 
 	case "hold":
 	default:
