@@ -210,23 +210,18 @@ func FuzzLoadBundle(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	b, _ := newTestBundle(f)
 	f.Add(golden)
-	f.Add(b.raw)
 	f.Add([]byte(`{"format":1,"signed":{"roots":[{"state":"primary","cert":""}]},"signatures":[{"root":"","value":""}]}`))
 	f.Add([]byte(`{"format":2}`))
-	known := map[string]bool{}
-	for _, raw := range [][]byte{golden, b.raw} {
-		known[content(raw)] = true
-	}
+	known := content(golden) // the only content whose root signed anything
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, err := openBundle(raw)
 		if err != nil {
 			mustHint(t, err)
 			return
 		}
-		if !known[content(b.raw)] {
-			t.Fatal("accepted content that no root key of ours signed")
+		if content(b.raw) != known {
+			t.Fatal("accepted content that the root did not sign")
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 )
 
 func TestNewBundleRefuses(t *testing.T) {
@@ -34,6 +35,7 @@ func TestNewBundleRefuses(t *testing.T) {
 		{"empty name", InitOptions{Domain: testDomain, Names: one("")}, "host label"},
 		{"dotted name", InitOptions{Domain: testDomain, Names: one("infra0.rack1")}, "host label"},
 		{"underscore name", InitOptions{Domain: testDomain, Names: one("infra_0")}, "host label"},
+		{"Kelvin sign", InitOptions{Domain: testDomain, Names: one("\u212aelvin")}, "host label"},
 		{"not ASCII", InitOptions{Domain: testDomain, Names: one("infra\u00e9")}, "host label"},
 		{"all digits", InitOptions{Domain: testDomain, Names: one("12")}, "all digits"},
 		{"localhost", InitOptions{Domain: testDomain, Names: one("localhost")}, "reserved"},
@@ -132,4 +134,34 @@ func TestDefaultsAndSecrets(t *testing.T) {
 	if a.Secrets().Gossip[0] == sa.Gossip[0] {
 		t.Error("the caller can change the bundle's secrets")
 	}
+}
+
+// FuzzNames: what is accepted is a name that DNS, etcd and certificates take, and folding it again changes nothing.
+func FuzzNames(f *testing.F) {
+	f.Add("rack1.example.com", "infra0", "foo")
+	f.Add("RACK1.Example.com.", "Infra-0", "")
+	f.Add("10.0.1.10", "12", "ssl")
+	f.Add("\u0130.example.com", "\u212a", "\u017f") // each has an ASCII lower or upper case
+	f.Fuzz(func(t *testing.T, domain, node, srvName string) {
+		d, err := foldDomain(domain)
+		if err != nil {
+			mustHint(t, err)
+			return
+		}
+		if again, err := foldDomain(d); err != nil || again != d || !dns.IsFqdn(d) || !strings.EqualFold(strings.TrimSuffix(domain, "."), strings.TrimSuffix(d, ".")) {
+			t.Fatalf("domain %q → %q → %q %v", domain, d, again, err)
+		}
+		if n, err := foldNode(node, d); err == nil {
+			again, err := foldNode(n, d)
+			if _, ok := dns.IsDomainName(n + "-peer." + d); err != nil || again != n || !ok || !isHostLabel(n) {
+				t.Fatalf("node %q → %q → %q %v", node, n, again, err)
+			}
+		}
+		if s, err := foldSrvName(srvName, d); err == nil && s != "" {
+			again, err := foldSrvName(s, d)
+			if _, ok := dns.IsDomainName("_etcd-server-ssl-" + s + "._tcp." + d); err != nil || again != s || !ok {
+				t.Fatalf("srv-name %q → %q → %q %v", srvName, s, again, err)
+			}
+		}
+	})
 }

@@ -11,7 +11,7 @@ const (
 
 // foldDomain returns the domain in the form the zone uses: absolute, lower case, with its trailing dot.
 func foldDomain(domain string) (string, error) {
-	d := strings.ToLower(strings.TrimSuffix(domain, "."))
+	d := lower(strings.TrimSuffix(domain, "."))
 	labels := strings.Split(d, ".")
 	const hint = "delegate a subdomain to the nodes and name it, as in: etcd-dns init --domain rack1.example.com …"
 	if len(labels) < 2 {
@@ -33,7 +33,7 @@ func foldDomain(domain string) (string, error) {
 
 // foldNode returns the node's name in lower case. domain is already folded.
 func foldNode(name, domain string) (string, error) {
-	n := strings.ToLower(name)
+	n := lower(name)
 	const hint = "name each node by one host label, as in: --node infra0=10.0.1.10"
 	switch {
 	case !isHostLabel(n) || len(n) > maxNodeName:
@@ -51,7 +51,7 @@ func foldNode(name, domain string) (string, error) {
 
 // foldSrvName returns the cluster's srv-name in lower case; the default cluster's is empty.
 func foldSrvName(name, domain string) (string, error) {
-	n := strings.ToLower(name)
+	n := lower(name)
 	if n == "" {
 		return "", nil
 	}
@@ -79,3 +79,13 @@ func isHostLabel(s string) bool {
 }
 
 func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
+
+// lower folds ASCII only: strings.ToLower would make host names of letters that merely look like them.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
+}

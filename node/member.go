@@ -103,6 +103,11 @@ func (n *Node) fillState(s *srvboot.State) {
 }
 
 // preflight runs the checks that stand in the way of a start and returns those that failed.
-func (n *Node) preflight(_ context.Context) (failed []string) {
-	return nil
+func (n *Node) preflight(ctx context.Context) (failed []string) {
+	for _, r := range srvboot.RunChecks(ctx, n.bootTarget()) {
+		if r.Level == srvboot.LevelFail {
+			failed = append(failed, r.Name+": "+r.Detail)
+		}
+	}
+	return failed
 }

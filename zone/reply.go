@@ -17,7 +17,7 @@ const (
 // reply turns an answer into a message for the asker of r that fits its transport.
 func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 	m := new(dns.Msg)
-	// RFC 1034 §3.6, draft-vixie-dnsext-dns0x20: id, RD, CD and the question go back bit for bit, letter case included.
+	// RFC 1035 §4.1.1, RFC 4343 §4.1: id, RD, CD and the question go back bit for bit, letter case included.
 	m.SetReply(r)
 	m.Rcode = a.Rcode
 	m.Authoritative = a.AA

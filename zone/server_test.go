@@ -163,17 +163,19 @@ func TestEmptyStoreOverRealSockets(t *testing.T) {
 
 // TestSwapUnderLoad publishes two zones in turn while clients ask: each answer is one of the two, whole.
 func TestSwapUnderLoad(t *testing.T) {
-	store := NewStore()
-	small, large := mustCompile(t, dualStack(3), Options{}), mustCompile(t, dualStack(7), Options{})
-	store.current.Store(small)
+	p, store := newPublisher(t)
+	p.serials.file.write = func(string, []byte) error { return nil }
+	publish(t, p, dualStack(3))
 	listeners := start(t, store)
 	ctx, stop := context.WithCancel(t.Context())
 	var swaps, asked atomic.Int64
 	var wg sync.WaitGroup
 	wg.Go(func() { // ends with ctx, below
 		for ctx.Err() == nil {
-			for _, s := range []*Snapshot{large, small} {
-				store.current.Store(s)
+			for _, members := range []int{7, 3} {
+				if changed, err := p.Publish(dualStack(members), nil); !changed || err != nil {
+					t.Errorf("Publish = %v, %v", changed, err)
+				}
 				swaps.Add(1)
 			}
 		}

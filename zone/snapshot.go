@@ -47,9 +47,6 @@ func (s *Snapshot) Serial() uint32 { return s.serial }
 // the same answers, but for the serial.
 func (s *Snapshot) Digest() string { return s.digest }
 
-// Domain returns the apex of the zone: absolute, in lower case.
-func (s *Snapshot) Domain() string { return s.domain }
-
 // WriteTo writes the zone in master format (RFC 1035 §5), one record a line, apex first and then in canonical order
 // (RFC 4034 §6.1). Names that answer SERVFAIL because they are not known yet are comments.
 func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {

@@ -267,6 +267,19 @@ func TestQueryTypesAndOpcodes(t *testing.T) {
 	}
 }
 
+func TestExtendedErrors(t *testing.T) {
+	h := serving(load(t, "born"))
+	for qtype, want := range map[uint16]uint16{dns.TypeAXFR: dns.ExtendedErrorCodeProhibited, dns.TypeNXNAME: dns.ExtendedErrorCodeInvalidQueryType} {
+		got := ask(t, h, new(dns.Msg).SetQuestion(apex, qtype).SetEdns0(1232, false))
+		if o := got.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_EDE).InfoCode != want {
+			t.Errorf("%s: options %v, want extended error %d", dns.TypeToString[qtype], o, want)
+		}
+	}
+	if a := load(t, "born").Lookup("example.net.", dns.TypeA); a.Rcode != dns.RcodeRefused || a.EDE != dns.ExtendedErrorCodeNotAuthoritative {
+		t.Errorf("Lookup outside of the zone: %+v", a)
+	}
+}
+
 func TestNextGetsWhatIsNotOurs(t *testing.T) {
 	h := serving(load(t, "born"))
 	h.Next = test.NextHandler(dns.RcodeBadName, nil)

@@ -84,7 +84,7 @@ func (d *demo) run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer lock.Close()
-	if d.network, err = pickNetwork(d.nodes, d.dnsPort); err != nil {
+	if d.network, err = pickNetwork(earlierNetwork(d.dir), d.nodes, d.dnsPort); err != nil {
 		return err
 	}
 	defer d.network.lock.Close()
@@ -135,7 +135,7 @@ func (d *demo) clean() error {
 
 // configure makes the rack's files, or takes those of an earlier run in the same directory.
 func (d *demo) configure() (err error) {
-	d.rack = rack{Domain: demoDomain, Data: "data", DNSPort: d.dnsPort, Plain: d.plain, GenesisWithin: 7 * 24 * time.Hour,
+	d.rack = rack{Domain: d.network.domain(), Data: "data", DNSPort: d.dnsPort, Plain: d.plain, GenesisWithin: 7 * 24 * time.Hour,
 		Extra: []string{"prometheus {$ETCD_DNS_DEMO_ADDRESS}:9153"}}
 	for i := range d.nodes {
 		d.rack.Nodes = append(d.rack.Nodes, rackNode{Name: fmt.Sprintf("infra%d", i), Addrs: []string{d.network.addr(i).String()}})
@@ -209,7 +209,7 @@ func (d *demo) env() []string {
 		}
 		endpoints = append(endpoints, scheme+"://"+hostPort(d.network.addr(i).String(), node.DefaultClientPort))
 	}
-	out := []string{"ETCD_DNS_DOMAIN=" + demoDomain, "ETCD_DNS_SERVER=" + hostPort(d.network.addr(0).String(), d.dnsPort), "ETCD_DNS_DIR=" + d.dir,
+	out := []string{"ETCD_DNS_DOMAIN=" + d.network.domain(), "ETCD_DNS_SERVER=" + hostPort(d.network.addr(0).String(), d.dnsPort), "ETCD_DNS_DIR=" + d.dir,
 		"ETCDCTL_API=3", "ETCDCTL_ENDPOINTS=" + strings.Join(endpoints, ",")}
 	if !d.plain {
 		client := filepath.Join(d.dir, "client")
@@ -226,7 +226,7 @@ func (d *demo) advise() {
 	if d.plain {
 		ssl = ""
 	}
-	fmt.Fprintf(out, "\nThe cluster %s runs. In another terminal:\n\n", demoDomain)
+	fmt.Fprintf(out, "\nThe cluster %s runs. In another terminal:\n\n", d.network.domain())
 	for _, e := range d.env() {
 		fmt.Fprintf(out, "  export %s\n", e)
 	}
@@ -239,10 +239,10 @@ func (d *demo) advise() {
   %[1]s etcdctl put greeting hello
   %[1]s status --corefile %[2]s --name infra0 --data %[3]s
   dig @%[4]s -p %[5]d SRV _etcd-client%[6]s._tcp.%[7]s
-  kill -9 $(pgrep -f 'etcd-dns.*member' | head -n 1)   # a member dies; watch it come back
+  pkill -9 -o -f '^etcd-dns member'   # a member dies; watch it come back
 
 Logs are in %[8]s. Ctrl-C stops everything.
-`, self, d.options.Corefile, d.dataDir("infra0"), server, d.dnsPort, ssl, demoDomain, filepath.Join(d.dir, "*.log"))
+`, self, d.options.Corefile, d.dataDir("infra0"), server, d.dnsPort, ssl, d.network.domain(), filepath.Join(d.dir, "*.log"))
 }
 
 func (d *demo) dataDir(name string) string { return filepath.Join(d.dir, name) }

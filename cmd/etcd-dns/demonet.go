@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,11 +32,34 @@ func (n network) addr(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, n.third, byte(10 + i)})
 }
 
-// pickNetwork finds a network whose etcd ports are free. The DNS port was chosen by the user, so it must be free in
-// the first network: two demos at once take two ports.
-func pickNetwork(nodes int, dnsPort uint16) (network, error) {
+// domain differs between demos at once, because a name of a domain runs once on a machine.
+func (n network) domain() string {
+	if n.third == 1 {
+		return demoDomain
+	}
+	return fmt.Sprintf("demo%d.example.com", n.third)
+}
+
+// earlierNetwork finds the network of the demo that a directory holds; 0 when it holds none.
+func earlierNetwork(dir string) (third byte) {
+	text, err := os.ReadFile(filepath.Join(dir, "Corefile"))
+	if err != nil {
+		return 0
+	}
+	if _, after, ok := strings.Cut(string(text), "node infra0 127.0."); ok {
+		_, _ = fmt.Sscanf(after, "%d.", &third)
+	}
+	return third
+}
+
+// pickNetwork finds a network whose etcd ports are free, or takes the one that is given. The DNS port was chosen by
+// the user, so it must be free in the first network: two demos at once take two ports.
+func pickNetwork(only byte, nodes int, dnsPort uint16) (network, error) {
 	var held error
 	for third := byte(1); third <= demoNetworks; third++ {
+		if only != 0 && third != only {
+			continue
+		}
 		n := network{third: third}
 		if err := n.free(nodes, dnsPort); err != nil {
 			return n, err

@@ -13,10 +13,10 @@ import (
 const memberCommand = "member"
 
 // examplesFirst is cobra's usage text with the examples on top: most readers need no more.
-const examplesFirst = `{{with .Long}}{{. | trimTrailingWhitespaces}}
-
-{{end}}{{if .HasExample}}Examples:
+const examplesFirst = `{{if .HasExample}}Examples:
 {{.Example}}
+
+{{end}}{{with .Long}}{{. | trimTrailingWhitespaces}}
 
 {{end}}Usage:{{if .Runnable}}
   {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
@@ -60,7 +60,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usage{what: err.Error(), hint: cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(newDemo(), newInit(), newRun(), newStatus(), newDelegation(), newCert(), newEtcdctl(), newEtcdutl())
+	root.AddCommand(newDemo(), newInit(), newRun(), newStatus(), newCheck(), newDelegation(), newCert(), newEtcdctl(), newEtcdutl())
 	return root
 }
 

@@ -116,7 +116,8 @@ func (o *observer) serving() bool {
 	return time.Since(time.Unix(0, o.lastRead.Load())) < servingFor
 }
 
-// sample reads the present state.
+// sample reads the present state. Applied is read before Members, so the list is never older than the index says;
+// while a restarted member replays its log, the list is a part of the real one and the index is low.
 func (o *observer) sample() srvboot.MemberState {
 	s := o.e.Server
 	state := srvboot.MemberState{
@@ -124,19 +125,20 @@ func (o *observer) sample() srvboot.MemberState {
 		ClusterID: hexID(uint64(s.Cluster().ID())),
 		Term:      s.Term(),
 		Applied:   s.AppliedIndex(),
-		IsLearner: s.IsLearner(),
 		Version:   version.Version,
 		DBSize:    s.Backend().Size(),
 	}
 	if l := s.Leader(); l != 0 {
 		state.Leader = hexID(uint64(l))
 	}
-	// A learner refuses its clients' linearizable reads (etcd server/etcdserver/api/v3rpc/interceptor.go).
-	state.Serving = o.serving() && !state.IsLearner
 	for _, m := range s.Cluster().Members() {
 		state.Members = append(state.Members, srvboot.MemberEntry{
 			ID: hexID(uint64(m.ID)), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.IsLearner,
 		})
+		// Server.IsLearner panics until the replay has come to the own member.
+		state.IsLearner = state.IsLearner || m.ID == s.MemberID() && m.IsLearner
 	}
+	// A learner refuses its clients' linearizable reads (etcd server/etcdserver/api/v3rpc/interceptor.go).
+	state.Serving = o.serving() && !state.IsLearner
 	return state
 }

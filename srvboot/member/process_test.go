@@ -31,7 +31,7 @@ func TestLockLivesInTheChild(t *testing.T) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		t.Fatal(err)
 	}
-	p := r.start(r.launcher(n, func(o *Options) { o.Lock = lock }), r.launch(n))
+	p := r.start(r.launcher(n, func(o *Options) { o.Lock = func() *os.File { return lock } }), r.launch(n))
 	r.await(p, "healthy", r.healthy)
 	lock.Close() // as if the parent had died
 
