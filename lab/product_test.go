@@ -175,13 +175,13 @@ func (l *Lab) WaitStatus(name, path, text string) {
 	l.t.Helper()
 	l.Wait(fmt.Sprintf("%s has %q in its status at %s", name, text, path), healthyLimit, func() error {
 		if got := l.StatusText(name, path); !strings.Contains(got, text) {
-			return fmt.Errorf("it is %q", got)
+			return fmt.Errorf("it is %q in %v", got, l.Tool(name, "status", "-o", "json"))
 		}
 		return nil
 	})
 }
 
-// NoMember is an error if a member runs or ran on a node.
+// NoMember is an error if a member runs on a node or ever ran there.
 func (l *Lab) NoMember(name string) error {
 	if pid := l.MemberPID(name); pid != 0 {
 		return fmt.Errorf("%s runs a member, process %d", name, pid)
@@ -190,6 +190,15 @@ func (l *Lab) NoMember(name string) error {
 		return fmt.Errorf("%s has etcd data", name)
 	}
 	return nil
+}
+
+// NoMembers is NoMember for the whole rack.
+func (l *Lab) NoMembers() error {
+	var all error
+	for _, n := range l.names {
+		all = errors.Join(all, l.NoMember(n))
+	}
+	return all
 }
 
 // Etcdctl runs Debian's etcdctl on the client host, which finds the cluster by SRV through the resolver.
