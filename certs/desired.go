@@ -64,14 +64,13 @@ type pair struct {
 	key   crypto.Signer
 }
 
-// mismatch says why the pair is not what is desired, or returns "". A certificate that is not valid yet or is due for
-// renewal does not match.
+// mismatch says why the pair is not what is desired, or returns "". Whether it is valid now is for usable to say.
 func (d desired) mismatch(p pair, now time.Time) string {
 	c := p.chain[0]
 	switch {
 	case !samePublicKey(c, p.key):
 		return "it belongs to another key"
-	case len(p.chain) != 2 || !p.chain[1].Equal(d.ca.cert) || c.CheckSignatureFrom(d.ca.cert) != nil:
+	case len(p.chain) != 2 || !p.chain[1].Equal(d.ca.cert):
 		return "another CA issued it"
 	case firstName(c) != d.subject || c.Subject.CommonName != d.leaf.cn || !slices.Equal(c.DNSNames, d.leaf.dns):
 		return "its names differ"
@@ -81,10 +80,6 @@ func (d desired) mismatch(p pair, now time.Time) string {
 		return "its node identity differs"
 	case !slices.Equal(c.ExtKeyUsage, d.leaf.usages):
 		return "its extended key usage differs"
-	case now.Before(c.NotBefore):
-		return "it is not valid yet"
-	case !now.Before(c.NotAfter):
-		return "it expired"
 	case !now.Before(renewAt(c)) && c.NotAfter.Before(d.ca.cert.NotAfter): // else a new one would end no later
 		return "it is due for renewal"
 	}

@@ -194,8 +194,8 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	rootErr := m.publishRoots()
 	loadErrs := make([]error, len(m.slots))
 	var newest time.Time
-	for i, s := range m.slots {
-		loadErrs[i] = s.load()
+	m.each(func(i int, s *slot) { loadErrs[i] = s.load() })
+	for _, s := range m.slots {
 		if c := s.published.chain; len(c) > 0 && !s.ownIssue && c[0].NotBefore.After(newest) {
 			newest = c[0].NotBefore
 		}
@@ -209,18 +209,28 @@ func (m *Manager) reconcile(ctx context.Context) error {
 		addrs = m.opts.Addrs()
 	}
 	errs := append(make([]error, len(m.slots)), rootErr)
-	for i, s := range m.slots {
+	m.each(func(i int, s *slot) {
 		errs[i] = loadErrs[i]
 		want := desiredFor(s.purpose, m.opts.Bundle, m.opts.Node, addrs)
 		if errs[i] == nil {
 			errs[i] = s.settle(ctx, want, m.roots, now)
 		}
 		m.setStatus(i, want, errs[i])
-	}
+	})
 	if rootErr == nil {
 		m.announce(now)
 	}
 	return errors.Join(errs...)
+}
+
+// each works on all slots at once, and returns when all are done: a first boot waits mostly for fsync, and the file
+// system makes concurrent ones into one.
+func (m *Manager) each(work func(i int, s *slot)) {
+	var wg sync.WaitGroup
+	for i, s := range m.slots {
+		wg.Go(func() { work(i, s) })
+	}
+	wg.Wait()
 }
 
 // announce closes Ready if every slot serves a valid certificate.

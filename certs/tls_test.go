@@ -37,14 +37,35 @@ func TestAdminTLS(t *testing.T) {
 	}
 	trusting := n1.AdminClientTLS("infra0") // lets the server do the refusing
 	trusting.InsecureSkipVerify, trusting.VerifyConnection = true, nil
+	answering := func(c *tls.Certificate) string {
+		cfg := n0.AdminServerTLS()
+		cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c, nil }
+		return serveTLS(t, cfg)
+	}
 	asServer := func(cert, key string) string {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg := n0.AdminServerTLS()
-		cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
-		return serveTLS(t, cfg)
+		return answering(&pair)
+	}
+	// forged signs with the true peer CA, as a thief of the bundle would.
+	forged := func(uri, host string) *tls.Certificate {
+		key, err := newKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := desiredFor(peerSlot, b, "infra0", nil).leaf
+		l.uri, l.dns = uri, []string{host + "." + testDomain}
+		tmpl, err := leafTemplate(l, b.peerCA, b.Created(), leafLifetime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := signCert(tmpl, key.Public(), b.peerCA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Certificate{Certificate: [][]byte{cert.Raw, b.peerCA.cert.Raw}, PrivateKey: key}
 	}
 	tests := []struct {
 		name, addr string
@@ -61,6 +82,9 @@ func TestAdminTLS(t *testing.T) {
 		{"a node's server certificate", admin, with(n1.Files().ServerCert, n1.Files().ServerKey), "certificate"},
 		{"a server certificate answers", asServer(n0.Files().ServerCert, n0.Files().ServerKey), n1.AdminClientTLS("infra0"), "lacks clientAuth"},
 		{"a client certificate answers", asServer(alice.Cert, alice.Key), n1.AdminClientTLS("infra0"), "certificate"},
+		{"the right host name, another identity", answering(forged(identityURI(b.ID(), "infra1"), "infra0")), n1.AdminClientTLS("infra0"), `node "infra1" answered`},
+		{"the right identity, another host name", answering(forged(identityURI(b.ID(), "infra0"), "infra1")), n1.AdminClientTLS("infra0"), "not infra0"},
+		{"an identity of another bundle", answering(forged(identityURI(other.ID(), "infra0"), "infra0")), n1.AdminClientTLS("infra0"), "belongs to bundle"},
 		{"caller has no certificate yet", admin, blank.AdminClientTLS("infra0"), errNotReady.Error()},
 		{"server has no certificate yet", serveTLS(t, blank.AdminServerTLS()), n1.AdminClientTLS("infra2"), "internal error"},
 	}

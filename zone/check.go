@@ -189,7 +189,7 @@ func checkCluster(c roster.Cluster) (errs []error) {
 	if len(c.Members) == 0 {
 		errs = append(errs, refuse("etcd-dns status", "cluster %q is born and has no members", c.Name))
 	}
-	seen := map[string]bool{}
+	seen, hosts := map[string]bool{}, map[string]bool{}
 	for _, m := range c.Members {
 		if !hostLabel(m.Node) || !hostLabel(m.PeerHost) {
 			errs = append(errs, refuse("etcd-dns member list", "member %q of cluster %q with peer host %q: not host labels", m.Node, c.Name, m.PeerHost))
@@ -200,7 +200,10 @@ func checkCluster(c roster.Cluster) (errs []error) {
 		if seen[m.Node] {
 			errs = append(errs, refuse("etcd-dns member list", "member %q is listed twice in cluster %q", m.Node, c.Name))
 		}
-		seen[m.Node] = true
+		if hosts[m.PeerHost] {
+			errs = append(errs, refuse("etcd-dns member list", "two members of cluster %q have the peer host %q", c.Name, m.PeerHost))
+		}
+		seen[m.Node], hosts[m.PeerHost] = true, true
 	}
 	return errs
 }

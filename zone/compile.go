@@ -237,7 +237,7 @@ func (b *builder) apexAddresses() {
 func noAddress(name string) string { return fmt.Sprintf("no address of %s is known", name) }
 
 // additional fills in the additional sections: the addresses of the names that SRV (RFC 2782) and NS records (RFC 1035
-// §3.3.11) point to, each once, and all IPv4 RRsets before the IPv6 ones, since what does not fit is cut from the end.
+// §3.3.11) point to, which check has found to differ, and all IPv4 RRsets before the IPv6 ones, since what does not fit is cut from the end.
 func (b *builder) additional() {
 	for _, e := range b.names {
 		for t, set := range e.sets {
@@ -250,14 +250,10 @@ func (b *builder) additional() {
 
 func (b *builder) glue(rrs []dns.RR) (extra []dns.RR) {
 	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		seen := map[string]bool{}
 		for _, rr := range rrs {
-			e := b.names[target(rr)]
-			if e == nil || e.sets[t] == nil || seen[target(rr)] {
-				continue
+			if e := b.names[target(rr)]; e != nil && e.sets[t] != nil {
+				extra = append(extra, e.sets[t].rrs...)
 			}
-			seen[target(rr)] = true
-			extra = append(extra, e.sets[t].rrs...)
 		}
 	}
 	return extra

@@ -168,3 +168,50 @@ func TestQueryOptionsDoNotComeBack(t *testing.T) {
 		t.Errorf("OPT %v (Z %#x), want an empty one", got, got.Z())
 	}
 }
+
+func TestAdditionalsGoByWholeSets(t *testing.T) {
+	// RFC 2181 §5: an RRset is complete or not there.
+	r := dualStack(1)
+	r.NameServers = []roster.NameServer{{Name: "ns1." + apex}, {Name: "ns2." + apex}}
+	for i := range r.NameServers {
+		for j := range 20 {
+			r.NameServers[i].Addrs = append(r.NameServers[i].Addrs, netip.AddrFrom4([4]byte{192, 0, byte(i), byte(j)}))
+		}
+	}
+	for size, want := range map[uint16]int{512: 20, 1232: 40} {
+		got := ask(t, serving(mustCompile(t, r, Options{})), new(dns.Msg).SetQuestion(apex, dns.TypeNS).SetEdns0(size, false))
+		if n := len(got.Extra) - 1; n != want || got.Truncated || len(got.Answer) != 2 {
+			t.Errorf("size %d: %d additional records, TC %v; want %d", size, n, got.Truncated, want)
+		}
+	}
+}
+
+func TestWritersMayChangeTheSections(t *testing.T) {
+	snap := load(t, "born")
+	h, before := serving(snap), answers(snap)
+	for _, q := range []*dns.Msg{new(dns.Msg).SetQuestion(server, dns.TypeSRV), new(dns.Msg).SetQuestion("nosuch."+apex, dns.TypeA)} {
+		w := &wrecker{}
+		if _, err := h.ServeDNS(t.Context(), w, q); err != nil || !w.called {
+			t.Fatalf("ServeDNS: %v, wrote: %v", err, w.called)
+		}
+	}
+	if after := answers(snap); after != before {
+		t.Errorf("answers have become\n%s", after)
+	}
+}
+
+// wrecker replaces all records of what it is to write.
+type wrecker struct {
+	test.ResponseWriter
+	called bool
+}
+
+func (w *wrecker) WriteMsg(m *dns.Msg) error {
+	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		for i := range section {
+			section[i] = test.TXT("wrecked. 1 IN TXT x")
+		}
+	}
+	w.called = true
+	return nil
+}

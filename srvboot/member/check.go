@@ -130,6 +130,10 @@ func (c *child) checkHosts(ctx context.Context) error {
 	}
 	for _, name := range sortedKeys(c.spec.Hosts) {
 		want := c.spec.Hosts[name]
+		if len(want) == 0 {
+			// etcd would leave such a target out silently, and so out of the cluster (client/pkg/srv/srv.go GetCluster).
+			return fmt.Errorf("the SRV target %s has no address in this node's view", name)
+		}
 		got, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		if err == nil && own[name] {
 			continue

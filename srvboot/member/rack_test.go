@@ -47,7 +47,7 @@ type testNode struct {
 
 // rack is a set of nodes with a genesis, each with its own resolver.
 type rack struct {
-	t       *testing.T
+	t       testing.TB
 	nodes   []*testNode
 	genesis srvboot.Genesis
 	ids     map[string]string
@@ -60,7 +60,7 @@ type rackOptions struct {
 	srvName string
 }
 
-func newRack(t *testing.T, o rackOptions) *rack {
+func newRack(t testing.TB, o rackOptions) *rack {
 	t.Helper()
 	r := &rack{t: t, genesis: srvboot.Genesis{ID: "6f1c9a52-0d7f-4c1e-9a55-" + fmt.Sprintf("%012x", time.Now().UnixNano()&0xffffffffffff), Generation: 1}}
 	scheme := "https"
@@ -94,7 +94,7 @@ func newRack(t *testing.T, o rackOptions) *rack {
 }
 
 // dumpIfFailed prints the end of a node's log.
-func dumpIfFailed(t *testing.T, n *testNode) {
+func dumpIfFailed(t testing.TB, n *testNode) {
 	if !t.Failed() {
 		return
 	}
@@ -105,7 +105,7 @@ func dumpIfFailed(t *testing.T, n *testNode) {
 }
 
 // runResolver runs a resolver until the test ends.
-func runResolver(t *testing.T, o ResolverOptions) *Resolver {
+func runResolver(t testing.TB, o ResolverOptions) *Resolver {
 	t.Helper()
 	res := NewResolver(o)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -179,7 +179,7 @@ func (r *rack) start(l *Launcher, launch srvboot.Launch) *Process {
 	return p
 }
 
-func stopNow(t *testing.T, p *Process) {
+func stopNow(t testing.TB, p *Process) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -278,7 +278,7 @@ func (r *rack) get(c *clientv3.Client, key string) string {
 	return string(resp.Kvs[0].Value)
 }
 
-func freePort(t *testing.T, a netip.Addr) int {
+func freePort(t testing.TB, a netip.Addr) int {
 	t.Helper()
 	l, err := net.Listen("tcp", netip.AddrPortFrom(a, 0).String())
 	if err != nil {
@@ -310,7 +310,7 @@ type testCA struct {
 	file string
 }
 
-func newTestCA(t *testing.T) *testCA {
+func newTestCA(t testing.TB) *testCA {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -333,7 +333,7 @@ func newTestCA(t *testing.T) *testCA {
 }
 
 // files issues a node's three certificates: peer with both usages, server with serverAuth alone, client.
-func (ca *testCA) files(t *testing.T, host string, a netip.Addr) *TLSFiles {
+func (ca *testCA) files(t testing.TB, host string, a netip.Addr) *TLSFiles {
 	t.Helper()
 	dir := t.TempDir()
 	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
@@ -345,7 +345,7 @@ func (ca *testCA) files(t *testing.T, host string, a netip.Addr) *TLSFiles {
 }
 
 // issueWithout issues a certificate that lacks one of the usual DNS names.
-func (ca *testCA) issueWithout(t *testing.T, name string, l leaf) (cert, key string) {
+func (ca *testCA) issueWithout(t testing.TB, name string, l leaf) (cert, key string) {
 	t.Helper()
 	return ca.sign(t, filepath.Join(t.TempDir(), "odd"), l, slices.DeleteFunc(usualNames(l), func(n string) bool { return n == name }))
 }
@@ -358,12 +358,12 @@ type leaf struct {
 	usages []x509.ExtKeyUsage
 }
 
-func (ca *testCA) issue(t *testing.T, path string, l leaf) (cert, key string) {
+func (ca *testCA) issue(t testing.TB, path string, l leaf) (cert, key string) {
 	t.Helper()
 	return ca.sign(t, path, l, usualNames(l))
 }
 
-func (ca *testCA) sign(t *testing.T, path string, l leaf, names []string) (cert, key string) {
+func (ca *testCA) sign(t testing.TB, path string, l leaf, names []string) (cert, key string) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -387,7 +387,7 @@ func (ca *testCA) sign(t *testing.T, path string, l leaf, names []string) (cert,
 	return path + ".crt", path + ".key"
 }
 
-func writePEM(t *testing.T, path, kind string, der []byte) {
+func writePEM(t testing.TB, path, kind string, der []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)

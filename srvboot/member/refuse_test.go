@@ -53,8 +53,7 @@ func TestRefusals(t *testing.T) {
 					return v, err
 				}
 			},
-			reason:   "gives cluster ID",
-			identity: true,
+			reason: "infra2.rack1.example.com has no address",
 		},
 		"no SRV record": {
 			change: func(r *rack, _ *srvboot.Launch, o *Options) {
