@@ -224,6 +224,16 @@ func TestHarnessFirstAnswers(t *testing.T) {
 			t.Errorf("%q: %v", tt.answers, err)
 		}
 	}
+	some := []Seen{{Answer: "SERVFAIL"}, {Answer: all}, {Answer: "0 0 2380 b."}, {Answer: all}}
+	if err := firstClients(some, all); err != nil {
+		t.Error("clients may be some of the members:", err)
+	}
+	if err := firstClients(append(some, Seen{Answer: "0 0 2380 c."}), all); err == nil {
+		t.Error("clients may not be strangers")
+	}
+	if err := firstClients(append(some, Seen{Answer: "NODATA"}), all); err == nil {
+		t.Error("clients may not be nobody")
+	}
 }
 
 // Kill, KillMember and Stop do what they say, and nothing survives them.

@@ -44,6 +44,9 @@ type Lab struct {
 	nodes  map[string]*node
 	names  []string
 	flavor flavor
+	// parent is NSD; serial that of example.com.
+	parent *process
+	serial uint32
 }
 
 // flavor is what runs on the nodes: the product, or the stand-in that the lab proves itself with.
@@ -135,7 +138,7 @@ func (l *Lab) close() {
 	}
 	if l.t.Failed() {
 		for _, n := range l.names {
-			l.t.Logf("the end of %s's log:\n%s", n, tail(l.Log(n), 40))
+			l.t.Logf("the end of %s's log, etcd's own lines left out:\n%s", n, tail(without(l.Log(n), `"logger":"etcd"`), 40))
 		}
 	}
 	if err := l.net.remove(); err != nil {
@@ -149,6 +152,17 @@ func (l *Lab) close() {
 func tail(text string, lines int) string {
 	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// without leaves out the lines that contain the text.
+func without(text, drop string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, drop) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // Cut makes a and b deaf to each other: packets are lost without a word, as on a broken wire.
@@ -239,3 +253,6 @@ func (l *Lab) Names() []string { return slices.Clone(l.names) }
 
 // Addr is the address of the host called name.
 func (l *Lab) Addr(name string) string { return l.host(name).addr.String() }
+
+// errorf makes the errors of conditions, which nobody looks into.
+func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }

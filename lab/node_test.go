@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -134,32 +133,17 @@ func (l *Lab) PID(name string) int {
 	return n.proc.cmd.Process.Pid
 }
 
-// MemberPID is the process id of a node's etcd member, 0 when none runs.
+// MemberPID is the process that has a node's etcd data open, 0 when none has: a child that was only started ahead of
+// time is no member yet.
 func (l *Lab) MemberPID(name string) int {
 	l.t.Helper()
-	n := l.node(name)
-	if !n.up() {
-		return 0
-	}
-	for _, pid := range l.pids(name)[1:] {
-		argv, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err == nil && parentOf(pid) == n.proc.cmd.Process.Pid && strings.Contains(string(argv), "\x00member\x00") {
-			return pid
-		}
-	}
-	return 0
-}
-
-// parentOf reads the parent's process id, 0 if the process is gone.
-func parentOf(pid int) int {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "PPid:"); ok {
-			ppid, _ := strconv.Atoi(strings.TrimSpace(rest))
-			return ppid
+	data := filepath.Join(l.node(name).data(), "etcd") + "/"
+	for _, pid := range l.pids(name) {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		for _, f := range files {
+			if to, err := os.Readlink(f); err == nil && strings.HasPrefix(to, data) && strings.Contains(to, "/member/") {
+				return pid
+			}
 		}
 	}
 	return 0

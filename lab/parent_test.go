@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -82,7 +83,7 @@ func (l *Lab) serveParent(delegation string) {
 	l.writeDelegation(delegation)
 	l.write(h, "root.zone", rootZone)
 	l.write(h, "nsd.conf", fmt.Sprintf(nsdConf, h.dir))
-	l.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
+	l.parent = l.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
 	l.Wait("NSD answers", 10*time.Second, func() error {
 		_, err := l.Query(parentHost, l.Addr(parentHost), l.Domain, dns.TypeNS)
 		return err
@@ -105,7 +106,27 @@ func (l *Lab) writeDelegation(records string) {
 	if err := parser.Err(); err != nil || count == 0 {
 		l.t.Fatalf("no delegation (%v):\n%s", err, records)
 	}
-	l.write(l.host(parentHost), "example.com.zone", fmt.Sprintf(exampleZone, time.Now().Unix())+records)
+	l.serial++
+	l.write(l.host(parentHost), "example.com.zone", fmt.Sprintf(exampleZone, l.serial)+records)
+}
+
+// reloadParent makes NSD read its zones again.
+func (l *Lab) reloadParent() {
+	l.t.Helper()
+	want := l.serial
+	if err := l.parent.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		l.t.Fatal(err)
+	}
+	l.Wait("NSD serves the new zone", 10*time.Second, func() error {
+		m, err := l.Query(clientHost, l.Addr(parentHost), "example.com", dns.TypeSOA)
+		if err != nil || len(m.Answer) != 1 {
+			return fmt.Errorf("%v %v", m, err)
+		}
+		if soa := m.Answer[0].(*dns.SOA); soa.Serial != want {
+			return fmt.Errorf("serial %d, want %d", soa.Serial, want)
+		}
+		return nil
+	})
 }
 
 // startResolver starts Unbound.
@@ -145,7 +166,7 @@ func (l *Lab) ResolverLog() string {
 
 // daemon starts a program of the machine from a copy in the host's folder: where AppArmor confines the packaged path
 // to its own configuration directory, it leaves a copy alone.
-func (l *Lab) daemon(h *host, name string, args ...string) {
+func (l *Lab) daemon(h *host, name string, args ...string) *process {
 	l.t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -159,9 +180,11 @@ func (l *Lab) daemon(h *host, name string, args ...string) {
 	if err := os.WriteFile(own, program, 0o755); err != nil {
 		l.t.Fatal(err)
 	}
-	if _, err := spawn(h, name+".out", append([]string{own}, args...)); err != nil {
+	p, err := spawn(h, name+".out", append([]string{own}, args...))
+	if err != nil {
 		l.t.Fatal(err)
 	}
+	return p
 }
 
 // write writes a file into the host's folder.

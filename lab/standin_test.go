@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ const (
 	standInRole   = "EDL_STANDIN"
 	standInAddr   = "EDL_STANDIN_ADDR"
 	standInDomain = "EDL_STANDIN_DOMAIN"
+	standInData   = "EDL_STANDIN_DATA"
 )
 
 // standIn is the flavor of stand-in nodes. A stand-in says SERVFAIL for 300 ms, NXDOMAIN for 300 ms, and then serves
@@ -40,7 +42,8 @@ func (standIn) argv(l *Lab, n *node) (argv, env []string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return []string{self}, []string{standInRole + "=node", standInAddr + "=" + n.addr.String(), standInDomain + "=" + l.Domain}
+	return []string{self}, []string{standInRole + "=node", standInAddr + "=" + n.addr.String(),
+		standInDomain + "=" + l.Domain, standInData + "=" + n.data()}
 }
 
 // runStandIn is the main function of a stand-in.
@@ -48,6 +51,12 @@ func runStandIn(role string) int {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
 	if role == "member" {
+		data, err := holdData(os.Getenv(standInData))
+		if err != nil {
+			fmt.Println("stand-in member:", err)
+			return 1
+		}
+		defer func() { _ = data.Close() }()
 		<-end
 		return 0
 	}
@@ -74,8 +83,17 @@ func runStandIn(role string) int {
 	}
 }
 
+// holdData opens a file where etcd would have its own.
+func holdData(dir string) (*os.File, error) {
+	member := filepath.Join(dir, "etcd", "member")
+	if err := os.MkdirAll(member, 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(filepath.Join(member, "db"))
+}
+
 func startStandInMember() *process {
-	cmd := exec.Command("/proc/self/exe", "member", "x")
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), standInRole+"=member")
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	p.err = cmd.Start()

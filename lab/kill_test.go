@@ -1,0 +1,135 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// boot starts a rack and waits until all is well.
+func boot(t *testing.T, o Options) *Lab {
+	t.Helper()
+	l := New(t, o)
+	l.StartAll()
+	l.WaitHealthy()
+	return l
+}
+
+// TestDeaths kills what can die in a rack that runs, the lesser things first.
+func TestDeaths(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	l.Put("before", "1")
+	born := l.OneCluster()
+	t.Run("Member", func(t *testing.T) { killMember(t, l) })
+	t.Run("Node", func(t *testing.T) { killNode(t, l) })
+	t.Run("Power", func(t *testing.T) { powerCycle(t, l) })
+	if now := l.OneCluster(); now != born {
+		t.Errorf("the cluster is %s now and was %s", now, born)
+	}
+}
+
+// killMember: every DNS query in the meantime is answered with the complete set, and the member comes back by itself.
+func killMember(t *testing.T, l *Lab) {
+	server := Question{l.service("server"), dns.TypeSRV}
+	node := Question{"infra0." + l.Domain, dns.TypeA}
+	w := l.Ask100(clientHost, server, node)
+	parent, pid := l.PID("infra0"), l.KillMember("infra0")
+	l.Wait("another member runs on infra0", 30*time.Second, func() error {
+		if now := l.MemberPID("infra0"); now == 0 || now == pid {
+			return fmt.Errorf("its process is %d", now)
+		}
+		return nil
+	})
+	l.WaitHealthy()
+	w.Stop()
+	if l.PID("infra0") != parent {
+		t.Error("the node's own process was replaced")
+	}
+	for _, n := range l.Names() {
+		unbroken(t, w, n, server, l.complete("server"))
+		unbroken(t, w, n, node, l.Addr("infra0"))
+	}
+	l.GetAt("infra0", "before", "1")
+}
+
+// unbroken checks that a node gave one answer to a question all the time and never fell silent.
+func unbroken(t *testing.T, w *Watcher, node string, q Question, want string) {
+	t.Helper()
+	seq := w.Sequence(node, q)
+	if silent := w.Silent(node, q); silent > 0 || len(seq) != 1 || seq[0].Answer != want {
+		t.Errorf("%s, asked for %s: %d questions without an answer, want none, and always %s:\n%s", node, q.Name, silent, want, story(seq))
+	}
+	if len(seq) == 1 && seq[0].Count < 50 {
+		t.Errorf("%s was asked for %s only %d times", node, q.Name, seq[0].Count)
+	}
+}
+
+// killNode: a machine that lost power rejoins with its data, and the others serve on.
+func killNode(t *testing.T, l *Lab) {
+	server := Question{l.service("server"), dns.TypeSRV}
+	w := l.Ask100(clientHost, server)
+	l.Kill("infra1")
+	l.Put("while", "down")
+	l.Start("infra1")
+	l.WaitHealthy()
+	w.Stop()
+	l.GetAt("infra1", "before", "1")
+	l.GetAt("infra1", "while", "down")
+	for _, n := range []string{"infra0", "infra2"} {
+		unbroken(t, w, n, server, l.complete("server"))
+	}
+	// The node that was dead was silent, but never said anything else.
+	if seq := w.Sequence("infra1", server); len(seq) != 1 || seq[0].Answer != l.complete("server") {
+		t.Errorf("infra1 said something else than the complete set:\n%s", story(seq))
+	}
+}
+
+// powerCycle: all nodes lose power at once, and come back one after the other.
+func powerCycle(t *testing.T, l *Lab) {
+	server := Question{l.service("server"), dns.TypeSRV}
+	l.Put("last", "words")
+	w := l.Ask100(clientHost, server)
+	l.KillAll()
+	for _, n := range l.Names() {
+		l.Start(n)
+		l.waitNodes(n)
+	}
+	l.WaitHealthy()
+	w.Stop()
+	l.Get("last", "words")
+	for _, n := range l.Names() {
+		if seq := w.Sequence(n, server); len(seq) != 1 || seq[0].Answer != l.complete("server") {
+			t.Errorf("%s said something else than the complete set:\n%s", n, story(seq))
+		}
+		l.GetAt(n, "last", "words")
+	}
+}
+
+// From the first boot on, each node asked 100 times a second says SERVFAIL, then NXDOMAIN or nothing, then the
+// complete set for ever, for servers and clients alike.
+func TestFirstAnswers(t *testing.T) {
+	t.Parallel()
+	l := New(t, Options{})
+	server, client := Question{l.service("server"), dns.TypeSRV}, Question{l.service("client"), dns.TypeSRV}
+	w := l.Ask100(clientHost, server, client)
+	for _, n := range []string{"infra2", "infra0", "infra1"} {
+		l.Start(n)
+		l.waitNodes(n)
+	}
+	l.WaitHealthy()
+	l.Put("a", "b")
+	w.Stop()
+	for _, n := range l.Names() {
+		if err := firstAnswers(w.Sequence(n, server), l.complete("server")); err != nil {
+			t.Errorf("%s, %s: %v", n, server.Name, err)
+		}
+		if err := firstClients(w.Sequence(n, client), l.complete("client")); err != nil {
+			t.Errorf("%s, %s: %v", n, client.Name, err)
+		}
+	}
+}

@@ -1,0 +1,164 @@
+//go:build linux
+
+package lab
+
+import (
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cuts is how many of the 300 moments TestPowerCut tries; all of them take half an hour.
+var cuts = flag.Int("cuts", 4, "how many moments of a rack's first three seconds to cut the power at, up to 300")
+
+// The power of all nodes fails at a moment of the first three seconds, in steps of 10 ms. When it is back, one cluster
+// is there, whatever had been decided.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	moments := rand.New(rand.NewPCG(seed, 0)).Perm(300)[:min(max(*cuts, 0), 300)]
+	t.Logf("seed %d", seed)
+	l := New(t, Options{})
+	for _, m := range moments {
+		after := time.Duration(m) * 10 * time.Millisecond
+		l.StartAll()
+		<-time.After(after)
+		l.KillAll()
+		var phases []string
+		for _, n := range l.Names() {
+			phases = append(phases, l.phase(n))
+		}
+		t.Logf("power cut after %v: %q", after, phases)
+		l.StartAll()
+		l.WaitHealthy()
+		l.OneCluster()
+		l.Put("after", after.String())
+		l.Get("after", after.String())
+		l.KillAll()
+		for _, n := range l.Names() {
+			l.Wipe(n)
+		}
+	}
+}
+
+// C5 of safety.md: stock etcd that loses power between the creation of its write-ahead log and its first entry stays
+// leaderless for ever, when that hits the only member or all three. Here it is well again.
+func TestC5(t *testing.T) {
+	for _, o := range []Options{{Nodes: 1}, {Nodes: 3}} {
+		t.Run(map[int]string{1: "One", 3: "Three"}[o.Nodes], func(t *testing.T) {
+			t.Parallel()
+			l := New(t, o)
+			l.StartAll()
+			var wg sync.WaitGroup
+			for _, n := range l.Names() {
+				wg.Go(func() { killAtLog(t, l, n) })
+			}
+			wg.Wait()
+			l.KillAll()
+			before := map[string]int{}
+			for _, n := range l.Names() {
+				before[n] = len(l.Log(n))
+			}
+			l.StartAll()
+			l.WaitHealthy()
+			l.OneCluster()
+			l.Put("a", "b")
+			for _, n := range l.Names() {
+				l.GetAt(n, "a", "b")
+				t.Logf("%s was hit before the first entry: %v", n, strings.Contains(l.Log(n)[before[n]:], `"new":true`))
+			}
+		})
+	}
+}
+
+// killAtLog kills a node at the moment when its member's write-ahead log appears.
+func killAtLog(t *testing.T, l *Lab, name string) {
+	n := l.nodes[name]
+	wal := filepath.Join(n.data(), "etcd", "member", "wal")
+	tick := time.NewTicker(200 * time.Microsecond)
+	defer tick.Stop()
+	for end := time.Now().Add(healthyLimit); time.Now().Before(end); <-tick.C {
+		if _, err := os.Stat(wal); err != nil {
+			continue
+		}
+		pids, err := pidsIn(n.ns)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		return
+	}
+	t.Errorf("%s never made a write-ahead log", name)
+}
+
+// C1 of safety.md: stock etcd whose wal/ is gone while snap/db is left starts as new and acknowledges writes that it
+// forgets. Here the member does not start, its directory is kept, and no write is lost.
+func TestC1(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	for i := range 5 {
+		l.Put("old", string(rune('a'+i)))
+	}
+	l.Stop("infra0")
+	data := l.node("infra0").data()
+	db := inodeOf(t, filepath.Join(data, "etcd", "member", "snap", "db"))
+	if err := os.RemoveAll(filepath.Join(data, "etcd", "member", "wal")); err != nil {
+		t.Fatal(err)
+	}
+	l.Start("infra0")
+	l.Wait("infra0 says why its member does not run", healthyLimit, func() error {
+		if l.StatusText("infra0", "waiting") == "" {
+			return errorf("%v", l.Tool("infra0", "status"))
+		}
+		return nil
+	})
+	l.Holds("infra0 has no member", quiet, func() error {
+		if pid := l.MemberPID("infra0"); pid != 0 {
+			return errorf("process %d", pid)
+		}
+		return nil
+	})
+	for i := range 5 {
+		l.Put("new", string(rune('a'+i)))
+	}
+	l.Get("old", "e")
+	l.Get("new", "e")
+	l.GetAt("infra1", "new", "e")
+	l.GetAt("infra2", "new", "e")
+	if !kept(t, data, db) {
+		t.Error("the database of infra0 is gone")
+	}
+}
+
+// kept looks for a file by its inode anywhere below a directory.
+func kept(t *testing.T, dir string, inode uint64) (found bool) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && inodeOf(t, path) == inode {
+			found = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return found
+}
+
+func inodeOf(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Error(err)
+	}
+	return st.Ino
+}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A Corefile edited into nonsense is refused on SIGHUP with its line and a hint, and neither the zone nor the member
+// notice. A good one is taken, and the member does not notice that either.
+func TestBadReload(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	server := Question{l.service("server"), dns.TypeSRV}
+	member := l.MemberPID("infra0")
+	w := l.Ask100(clientHost, server)
+	logged := len(l.Log("infra0"))
+
+	l.EditCorefile("infra0", func(s string) string {
+		return strings.Replace(s, "etcdsrv {", "etcdsrv {\n        pear_port 2390", 1)
+	})
+	line := lineOf(t, l, "infra0", "pear_port")
+	l.Signal("infra0", syscall.SIGHUP)
+	l.Wait("the error in the log", 10*time.Second, func() error {
+		for text := range strings.Lines(l.Log("infra0")[logged:]) {
+			if strings.Contains(text, "pear_port") && strings.Contains(text, fmt.Sprintf(":%d", line)) && strings.Contains(text, "peer_port") {
+				return nil
+			}
+		}
+		return fmt.Errorf("want pear_port, line %d and the nearest word, peer_port, in:\n%s", line, l.Log("infra0")[logged:])
+	})
+	l.WaitStatus("infra0", "corefile_error", "pear_port")
+	if got := l.Ask(clientHost, l.Addr("infra0"), server.Name, dns.TypeSRV); got != l.complete("server") {
+		t.Errorf("after the bad reload infra0 answers %s", got)
+	}
+
+	l.EditCorefile("infra0", func(s string) string { return strings.Replace(s, "pear_port 2390", "ttl 17s", 1) })
+	l.Signal("infra0", syscall.SIGHUP)
+	l.Wait("the new TTL", 10*time.Second, func() error {
+		m, err := l.Query(clientHost, l.Addr("infra0"), server.Name, dns.TypeSRV)
+		if err == nil && (len(m.Answer) == 0 || m.Answer[0].Header().Ttl != 17) {
+			err = errors.New(m.String())
+		}
+		return err
+	})
+	l.Wait("no error in the status", 10*time.Second, func() error {
+		if e := l.StatusText("infra0", "corefile_error"); e != "" {
+			return errors.New(e)
+		}
+		return nil
+	})
+	w.Stop()
+	unbroken(t, w, "infra0", server, l.complete("server"))
+	if now := l.MemberPID("infra0"); now != member {
+		t.Errorf("the member is process %d now and was %d", now, member)
+	}
+}
+
+// lineOf finds the line of a node's Corefile that contains a word.
+func lineOf(t *testing.T, l *Lab, name, word string) int {
+	t.Helper()
+	n := 0
+	for line := range strings.Lines(l.Must(name, "cat", l.node(name).dir+"/Corefile")) {
+		if n++; strings.Contains(line, word) {
+			return n
+		}
+	}
+	t.Fatalf("no %s in the Corefile of %s", word, name)
+	return 0
+}
