@@ -209,7 +209,7 @@ func (p *stanza) tls(args []string) error {
 // timing presets: etcd's advice is a heartbeat of about the round trip and an election timeout of ten times that
 // (etcd docs, tuning). One rack has round trips far below 1 ms; the floor is what scheduling and fsync need.
 var presets = map[string][2]time.Duration{
-	"rack":  {100 * time.Millisecond, 500 * time.Millisecond},
+	"rack":  {50 * time.Millisecond, 500 * time.Millisecond},
 	"metro": {100 * time.Millisecond, time.Second},
 	"wan":   {300 * time.Millisecond, 3 * time.Second},
 }
