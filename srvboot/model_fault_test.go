@@ -43,11 +43,11 @@ func index(node string) int {
 }
 
 func (w *world) send(m mmsg) {
-	key := fmt.Sprintf("%d>%d ", m.from, m.to)
+	key := fmt.Sprintf("n%d>n%d ", m.from, m.to)
 	if m.prepare != nil {
-		key += fmt.Sprintf("P %d %s %s", m.prepare.Ballot.N, m.prepare.Ballot.By, m.prepare.Run)
+		key += fmt.Sprintf("Prepare %d by %s of %s", m.prepare.Ballot.N, m.prepare.Ballot.By, m.prepare.Run)
 	} else {
-		key += fmt.Sprintf("A %d %s %s", m.accept.Ballot.N, m.accept.Ballot.By, m.accept.Genesis.ID)
+		key += fmt.Sprintf("Accept %d by %s %s", m.accept.Ballot.N, m.accept.Ballot.By, m.accept.Genesis.ID)
 	}
 	if _, there := w.net[key]; there {
 		return
@@ -109,11 +109,15 @@ func (w *world) handle(m mmsg) Move {
 		if mut.noRun {
 			req.Run = self.Run
 		}
-		if mut.noBallots {
-			marker.Promised = Ballot{}
-			self.Disk.Marker = &marker
+		if !mut.noBallots || marker.Phase == Fresh {
+			return OnPrepare(self, req)
 		}
-		return OnPrepare(self, req)
+		old := marker.Promised // granted, but not kept
+		marker.Promised = Ballot{}
+		self.Disk.Marker = &marker
+		move := OnPrepare(self, req)
+		move.Marker.Promised = old
+		return move
 	case mut.noBallots:
 		marker.Promised, marker.Accepted = m.accept.Ballot, nil
 		self.Disk.Marker = &marker
@@ -125,47 +129,55 @@ func (w *world) handle(m mmsg) Move {
 }
 
 // faults are what may happen to node i and its disk.
-func (w *world) faults(i int) []*world {
-	var out []*world
+func (w *world) faults(i int) []event {
+	var out []event
 	n := w.nodes[i]
 	if n.up && w.left.crash > 0 {
-		c := w.clone(fmt.Sprintf("n%d crashes", i))
-		c.left.crash--
-		x := &c.nodes[i]
-		x.up, x.member, x.answers, x.round, x.staged = false, false, nil, nil, nil
-		out = append(out, c)
+		out = append(out, event{w.homeName(i) + " crashes", func() *world {
+			c := w.clone(fmt.Sprintf("n%d crashes", i))
+			c.left.crash--
+			x := &c.nodes[i]
+			x.up, x.member, x.answers, x.round, x.staged = false, false, nil, nil, nil
+			return c
+		}})
 	}
 	if !n.up {
-		c := w.clone(fmt.Sprintf("n%d starts", i))
-		c.nodes[i].up = true
-		c.nodes[i].lives++
-		out = append(out, c)
+		out = append(out, event{w.homeName(i) + " starts", func() *world {
+			c := w.clone(fmt.Sprintf("n%d starts", i))
+			c.nodes[i].up = true
+			c.nodes[i].lives++
+			return c
+		}})
 		if w.left.wipe > 0 {
 			out = append(out, w.wipes(i)...)
 		}
 	}
 	if w.left.edit > 0 {
-		c := w.clone(fmt.Sprintf("n%d's Corefile is edited", i))
-		c.left.edit--
-		c.nodes[i].edited = !n.edited
-		out = append(out, c)
+		out = append(out, event{w.homeName(i) + " is edited", func() *world {
+			c := w.clone(fmt.Sprintf("n%d's Corefile is edited", i))
+			c.left.edit--
+			c.nodes[i].edited = !n.edited
+			return c
+		}})
 	}
 	return out
 }
 
-func (w *world) wipes(i int) []*world {
+func (w *world) wipes(i int) []event {
 	n := w.nodes[i]
-	var out []*world
+	var out []event
 	lose := func(what string, f func(x *mnode)) {
-		c := w.clone(fmt.Sprintf("n%d loses its %s", i, what))
-		c.left.wipe--
-		c.ghost.wiped = maps.Clone(w.ghost.wiped)
-		if c.ghost.wiped == nil {
-			c.ghost.wiped = map[int]bool{}
-		}
-		c.ghost.wiped[i] = true
-		f(&c.nodes[i])
-		out = append(out, c)
+		out = append(out, event{w.homeName(i) + " loses its " + what, func() *world {
+			c := w.clone(fmt.Sprintf("n%d loses its %s", i, what))
+			c.left.wipe--
+			c.ghost.wiped = maps.Clone(w.ghost.wiped)
+			if c.ghost.wiped == nil {
+				c.ghost.wiped = map[int]bool{}
+			}
+			c.ghost.wiped[i] = true
+			f(&c.nodes[i])
+			return c
+		}})
 	}
 	if n.marker != nil {
 		lose("disk", func(x *mnode) { x.marker, x.data, x.cluster = nil, None, "" })

@@ -111,10 +111,21 @@ func (w *world) clone(what string) *world {
 func (w *world) run(i int) string { return fmt.Sprintf("r%d", w.nodes[i].lives) }
 
 func (w *world) home(i int) Home {
+	h := w.m.homes[0][i]
 	if w.nodes[i].edited {
-		return w.m.homes[1][i]
+		h = w.m.homes[1][i]
 	}
-	return w.m.homes[0][i]
+	if w.m.mut.gossip { // whom this node has not heard itself, gossip calls dead, and it believes that
+		var dead []string
+		for j := range w.nodes {
+			if _, heard := w.nodes[i].answers[j]; !heard && j != i {
+				dead = append(dead, w.homeName(j))
+			}
+		}
+		h.Initial = without(h.Initial, dead)
+		h.Ask = memberNames(h.Initial)
+	}
+	return h
 }
 
 // disk is what the node reads from its disk.
@@ -161,56 +172,61 @@ func (w *world) state(i int) State {
 	return s
 }
 
-// next returns the worlds one event later.
-func (w *world) next() []*world {
-	var out []*world
-	add := func(c *world) {
-		if c != nil {
-			out = append(out, c)
-		}
-	}
+// event is something that may happen next; do returns nil when it changes nothing.
+type event struct {
+	name string
+	do   func() *world
+}
+
+// events are all that may happen next.
+func (w *world) events() []event {
+	var out []event
 	for i := range w.nodes {
+		node := w.homeName(i)
 		if w.nodes[i].up {
-			for _, c := range w.asks(i) {
-				add(c)
-			}
-			add(w.act(i, false))
+			out = append(out, w.asks(i)...)
+			out = append(out, event{node + " acts", func() *world { return w.act(i, false) }})
 			if w.left.ballot > 0 {
-				add(w.act(i, true))
+				out = append(out, event{node + " gives up", func() *world { return w.act(i, true) }})
 			}
-			add(w.write(i))
+			out = append(out, event{node + " writes", func() *world { return w.write(i) }})
 		}
-		for _, c := range w.faults(i) {
-			add(c)
-		}
+		out = append(out, w.faults(i)...)
 	}
 	for _, key := range slices.Sorted(maps.Keys(w.net)) {
-		add(w.deliver(w.net[key], true))
-		add(w.deliver(w.net[key], false))
+		m := w.net[key]
+		out = append(out, event{key + " with reply", func() *world { return w.deliver(m, true) }},
+			event{key + " without reply", func() *world { return w.deliver(m, false) }})
 	}
 	return out
 }
 
 // asks refreshes what node i knows.
-func (w *world) asks(i int) []*world {
-	if w.m.loose {
-		var out []*world
-		for j := range w.nodes {
-			if j != i && w.nodes[j].up {
+func (w *world) asks(i int) []event {
+	if !w.m.loose {
+		return []event{{w.homeName(i) + " asks all", func() *world { return w.askAll(i) }}}
+	}
+	var out []event
+	for j := range w.nodes {
+		if j != i && w.nodes[j].up {
+			out = append(out, event{w.homeName(i) + " asks " + w.homeName(j), func() *world {
 				c := w.clone(fmt.Sprintf("n%d asks n%d", i, j))
 				c.heard(i, j, w.state(j))
-				out = append(out, c)
-			}
+				return c
+			}})
 		}
-		return out
 	}
+	return out
+}
+
+func (w *world) askAll(i int) *world {
 	c := w.clone(fmt.Sprintf("n%d asks all", i))
 	for j := range w.nodes {
 		if j != i && w.nodes[j].up {
 			c.heard(i, j, w.state(j))
 		}
 	}
-	return []*world{c}
+	return c
 }
 
 func (w *world) heard(i, j int, s State) {
@@ -223,16 +239,7 @@ func (w *world) heard(i, j int, s State) {
 		n.answers = map[int]State{}
 	}
 	n.answers[j] = s
-	if w.m.mut.gossip { // believe what j says of others
-		for k, other := range w.nodes[j].answers {
-			if k != i && !n.answers[k].newer(other) {
-				n.answers[k] = other
-			}
-		}
-	}
 }
-
-func (s State) newer(o State) bool { return s.Node != "" && s.Phase.rank() >= o.Phase.rank() }
 
 // act decides and does one durable thing. With patience at its end a node gives up its ballot, or proposes in its turn.
 func (w *world) act(i int, impatient bool) *world {
