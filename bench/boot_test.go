@@ -62,7 +62,7 @@ func median(v []float64) float64 {
 
 func build(b *testing.B, out, pkg string) {
 	b.Helper()
-	if text, err := exec.Command("go", "build", "-trimpath", "-o", out, pkg).CombinedOutput(); err != nil {
+	if text, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
 		b.Fatalf("build %s: %v\n%s", pkg, err, text)
 	}
 }

@@ -76,9 +76,17 @@ func (n *Node) home() srvboot.Home {
 
 // view is what the member may know of its domain: the members it boots by, and every node's addresses.
 func (n *Node) view(l srvboot.Launch) (member.View, error) {
-	n.launch.Store(&l)
-	o := n.options()
-	return member.ViewOf(l.Members, o.Roster(n.slot), n.line.Cluster)
+	r := n.options().Roster(n.slot)
+	v, err := member.ViewOf(l.Members, r, n.line.Cluster)
+	if err != nil && !l.New {
+		// A restart looks nothing up in SRV, and a member with data must not wait for names that changed.
+		n.log.Warn("the member restarts without a full view of the domain", zap.Error(err))
+		v, err = member.ViewOf(nil, r, n.line.Cluster)
+	}
+	if err == nil {
+		n.launch.Store(&l)
+	}
+	return v, err
 }
 
 // resolve follows changes of addresses for the running member; the members it booted by stay as they were.

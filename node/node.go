@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -80,13 +81,24 @@ func Run(ctx context.Context, c Config) error {
 // options returns the Corefile that serves now.
 func (n *Node) options() *Options { return n.opts.Load() }
 
-// slot is the node's fixed number in the bundle; a node that joined later has none yet and shares the highest, which
-// only costs it the right to mint serials beside another such node.
+// slot is a node's fixed number: its place in the bundle. Nodes that the bundle does not know count down from the
+// highest number in the order of their names.
 func (n *Node) slot(name string) int {
 	if s, ok := n.bundle.Slot(name); ok {
 		return s
 	}
-	return roster.MaxSlot
+	later := n.options().names()
+	slices.Sort(later)
+	next := roster.MaxSlot
+	for _, l := range later {
+		if l == name {
+			return next
+		}
+		if _, ok := n.bundle.Slot(l); !ok {
+			next--
+		}
+	}
+	return next
 }
 
 // run starts everything in order and stops it in the reverse one:

@@ -151,8 +151,8 @@ func (p *publisher) once(own roster.View) error {
 	r = r.WithServing(func(name string) bool { return n.serving(rep, name) }, p.last)
 	p.zone.SetOptions(n.zoneOptions(n.options()))
 	changed, err := p.zone.Publish(r, published(rep))
-	if err != nil {
-		return err
+	if err != nil && !changed {
+		return err // the old zone keeps serving
 	}
 	p.last = r
 	n.roster.Store(&r)
@@ -160,7 +160,7 @@ func (p *publisher) once(own roster.View) error {
 		n.resolve(r)
 		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
 	}
-	return p.save(r)
+	return errors.Join(err, p.save(r))
 }
 
 // save keeps the newest born view of each cluster.

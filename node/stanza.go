@@ -209,7 +209,7 @@ func (p *stanza) tls(args []string) error {
 // timing presets: etcd's advice is a heartbeat of about the round trip and an election timeout of ten times that
 // (etcd docs, tuning). One rack has round trips far below 1 ms; the floor is what scheduling and fsync need.
 var presets = map[string][2]time.Duration{
-	"rack":  {100 * time.Millisecond, 500 * time.Millisecond},
+	"rack":  {50 * time.Millisecond, 500 * time.Millisecond},
 	"metro": {100 * time.Millisecond, time.Second},
 	"wan":   {300 * time.Millisecond, 3 * time.Second},
 }
@@ -268,6 +268,9 @@ func (p *stanza) node(args []string) error {
 		addr, err := p.addr(a)
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(*into, func(b netip.Addr) bool { return b.Is4() == addr.Is4() }) {
+			p.warnf("%s of node %s is not published: a name has one address of each family, the first", addr, label)
 		}
 		*into = append(*into, addr)
 	}

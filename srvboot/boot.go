@@ -111,7 +111,7 @@ func (b *Boot) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		b.step()
-		timer.Reset(max(0, time.Until(b.wake)))
+		timer.Reset(max(time.Millisecond, time.Until(b.wake)))
 		b.await(timer.C)
 	}
 	err := b.stopMember()

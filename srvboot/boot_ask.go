@@ -47,7 +47,9 @@ func (b *Boot) ask(now time.Time) {
 			p.next = now.Add(b.interval(name, now))
 			b.askOne(p, now)
 		}
-		b.at(p.next)
+		if !p.asking { // its answer wakes the loop
+			b.at(p.next)
+		}
 	}
 	for name := range b.peers {
 		if !known[name] && !b.peers[name].Fresh(now, FreshFor) {

@@ -47,7 +47,7 @@ func (b *Boot) execute(p Plan) bool {
 		b.gather()
 		return done
 	case Rebuild:
-		return b.save(b.rebuilt())
+		return b.save(rebuild(b.facts()))
 	case StopMember:
 		return b.fence(p)
 	}
@@ -132,7 +132,9 @@ func (b *Boot) held() bool {
 		return false
 	}
 	p.next = minTime(p.next, maxTime(now, p.At.Add(b.o.Timing.FirstPoll)))
-	b.at(p.next)
+	if !p.asking {
+		b.at(p.next)
+	}
 	b.at(b.hold)
 	return true
 }
@@ -198,14 +200,14 @@ func (b *Boot) latestMembers(g Genesis) []GenesisMember {
 	return out
 }
 
-// rebuilt is the marker of a member whose data is whole and whose marker is lost. Whoever runs the same cluster knows
-// its genesis; without that, the IDs are all that is known.
-func (b *Boot) rebuilt() Marker {
-	m := startMarker(b.home, nil)
-	m.Phase, m.MemberID = Running, b.disk.MemberID
-	m.Accepted = &Acceptance{Genesis: Genesis{ClusterID: b.disk.ClusterID}}
-	for _, a := range look(b.facts()).born {
-		if g := a.State.Accepted.Genesis; g.ClusterID == b.disk.ClusterID {
+// rebuild makes the marker of a member whose data is whole and whose marker is lost. Whoever runs the same cluster
+// knows its genesis; without that, the IDs are all that is known.
+func rebuild(f Facts) Marker {
+	m := startMarker(f.Home, nil)
+	m.Phase, m.MemberID = Running, f.Disk.MemberID
+	m.Accepted = &Acceptance{Genesis: Genesis{ClusterID: f.Disk.ClusterID}}
+	for _, a := range look(f).born {
+		if g := a.State.Accepted.Genesis; g.ClusterID == f.Disk.ClusterID {
 			m.Accepted = &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
 		}
 	}

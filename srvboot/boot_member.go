@@ -138,6 +138,7 @@ func (b *Boot) reported() {
 			return
 		}
 		b.member.known = true
+		b.askAllNow() // whoever waits for this member's port asks back
 	}
 	m := *b.disk.Marker
 	if s.Applied > 0 && b.member.known && (m.Phase != Running || m.MemberID == "") && m.Phase != Removed && m.Phase != FencedOff {

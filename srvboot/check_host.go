@@ -17,7 +17,7 @@ import (
 
 // clockFloor is before this program was written, and clockSpan is longer than it will be run: a clock outside them is
 // not set.
-var clockFloor = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+func clockFloor() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 const (
 	clockSpan = 25 * 365 * 24 * time.Hour
@@ -29,7 +29,7 @@ const (
 func checkClock(_ context.Context, t Target) CheckResult {
 	now := t.now()
 	const hint = "timedatectl set-ntp true; timedatectl"
-	floor := clockFloor
+	floor := clockFloor()
 	if t.NotBefore.After(floor) {
 		floor = t.NotBefore
 	}
@@ -37,8 +37,8 @@ func checkClock(_ context.Context, t Target) CheckResult {
 	switch {
 	case now.Before(floor.Add(-clockSlack)):
 		f.fail(hint, "the clock says %s, which is before %s", now.UTC().Format(time.RFC3339), floor.UTC().Format(time.RFC3339))
-	case now.After(clockFloor.Add(clockSpan)):
-		f.fail(hint, "the clock says %s, which is after %s", now.UTC().Format(time.RFC3339), clockFloor.Add(clockSpan).Format(time.RFC3339))
+	case now.After(clockFloor().Add(clockSpan)):
+		f.fail(hint, "the clock says %s, which is after %s", now.UTC().Format(time.RFC3339), clockFloor().Add(clockSpan).Format(time.RFC3339))
 	case t.DataDir != "":
 		// Written at every start, so a later time means that the clock went back since.
 		info, err := os.Stat(filepath.Join(t.DataDir, identityFile))

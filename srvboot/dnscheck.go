@@ -213,4 +213,3 @@ func addressOf(rr dns.RR) (netip.Addr, bool) {
 	a, ok := netip.AddrFromSlice(ip)
 	return a.Unmap(), ok
 }
-
