@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,39 @@ func hostsFileShadows(t *testing.T, l *Lab) func() {
 	return func() {
 		if err := h.etc("hosts", string(good)); err != nil { // the same file, which the node's mount shows
 			t.Fatal(err)
+		}
+	}
+}
+
+// Two members that cannot hear each other, while the first hears both: birth waits or is complete, and nobody sees a part
+// of it.
+func TestBirthBesideACut(t *testing.T) {
+	t.Parallel()
+	l := New(t, Options{})
+	server := Question{l.service("server"), dns.TypeSRV}
+	w := l.Ask100(clientHost, server)
+	l.Cut("infra1", "infra2")
+	l.StartAll()
+	l.waitNodes(l.Names()...)
+	l.Holds("all or nothing", 2*quiet, func() error {
+		for _, n := range l.Names() {
+			for _, s := range w.Sequence(n, server) {
+				if s.Answer != "SERVFAIL" && s.Answer != "NXDOMAIN" && s.Answer != l.complete("server") {
+					return errorf("%s answers %s", n, s.Answer)
+				}
+			}
+		}
+		return nil
+	})
+	l.Heal("infra1", "infra2")
+	l.WaitHealthy()
+	w.Stop()
+	l.OneCluster()
+	for _, n := range l.Names() {
+		seq := w.Sequence(n, server)
+		first := slices.IndexFunc(seq, func(s Seen) bool { return s.Answer == l.complete("server") })
+		if first != len(seq)-1 {
+			t.Errorf("%s goes back from the complete set:\n%s", n, story(seq))
 		}
 	}
 }

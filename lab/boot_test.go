@@ -5,6 +5,8 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +32,7 @@ var bootKinds = []struct {
 func TestBoot(t *testing.T) {
 	for _, kind := range bootKinds {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
 			if kind.IPv6 && !hasIPv6() {
 				t.Skip("SKIPPED: this kernel speaks no IPv6")
 			}
@@ -41,6 +44,8 @@ func TestBoot(t *testing.T) {
 			t.Run("Records", func(t *testing.T) { bootRecords(t, l) })
 			t.Run("OtherNames", func(t *testing.T) { bootOtherNames(t, l) })
 			t.Run("Asked", func(t *testing.T) { bootAsked(t, l) })
+			t.Run("Member", func(t *testing.T) { bootMember(t, l) })
+			t.Run("Tools", func(t *testing.T) { bootTools(t, l) })
 			t.Run("Delegation", func(t *testing.T) { bootDelegation(t, l) })
 			t.Run("Stop", func(t *testing.T) {
 				for _, n := range l.Names() {
@@ -198,6 +203,52 @@ func bootAsked(t *testing.T, l *Lab) {
 	})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names that etcdctl asked for (-want +got):\n%s", diff)
+	}
+}
+
+// bootMember shows that etcd itself asked for the cluster's names with their suffix and for no others: it logs the one
+// of its two lookups that finds nothing.
+func bootMember(t *testing.T, l *Lab) {
+	absent := "_etcd-server"
+	if l.Plain {
+		absent += "-ssl"
+	}
+	if l.SrvName != "" {
+		absent += "-" + l.SrvName
+	}
+	asked := regexp.MustCompile(`_etcd-server[a-z-]*\._tcp`)
+	for _, n := range l.Names() {
+		names := map[string]bool{}
+		for line := range strings.Lines(l.Log(n)) {
+			if strings.Contains(line, `"logger":"etcd"`) {
+				for _, name := range asked.FindAllString(line, -1) {
+					names[name] = true
+				}
+			}
+		}
+		if want := map[string]bool{absent + "._tcp": true}; !maps.Equal(names, want) {
+			t.Errorf("the member of %s speaks of %v, want only the lookup that finds nothing, %v", n, names, want)
+		}
+	}
+}
+
+// bootTools are the product's own commands on a node, which need no flags about the cluster, and etcdctl 3.7 on the
+// client.
+func bootTools(t *testing.T, l *Lab) {
+	for _, n := range l.Names() {
+		for _, args := range [][]string{{"status"}, {"check"}} {
+			if err := l.Tool(n, args...).Err(); err != nil {
+				t.Errorf("on %s: %v", n, err)
+			}
+		}
+		args := slices.Concat([]string{"etcdctl"}, place(l.node(n)), []string{"get", "greeting", "--print-value-only"})
+		if err := isValue(l.Run(n, l.bin(), args...), "hello"); err != nil {
+			t.Errorf("on %s: %v", n, err)
+		}
+	}
+	args := slices.Concat([]string{l.bin(), "etcdctl"}, l.etcdctlFlags(), []string{"get", "greeting", "--print-value-only"})
+	if err := isValue(l.Run(clientHost, args[0], args[1:]...), "hello"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -204,30 +204,32 @@ func (l *Lab) NoMembers() error {
 // Etcdctl runs Debian's etcdctl on the client host, which finds the cluster by SRV through the resolver.
 func (l *Lab) Etcdctl(args ...string) Result {
 	l.t.Helper()
+	return l.Run(clientHost, "etcdctl", append(l.etcdctlFlags(), args...)...)
+}
+
+// etcdctlFlags are what a client has to know: the domain, the srv-name, and its certificate.
+func (l *Lab) etcdctlFlags() []string {
 	flags := []string{"--discovery-srv", l.Domain, "--command-timeout", "5s"}
 	if l.SrvName != "" {
 		flags = append(flags, "--discovery-srv-name", l.SrvName)
 	}
-	if !l.Plain {
-		dir := l.host(clientHost).dir
-		flags = append(flags, "--cacert", filepath.Join(dir, "ca.crt"), "--cert", filepath.Join(dir, "alice.crt"), "--key", filepath.Join(dir, "alice.key"))
-	}
-	return l.Run(clientHost, "etcdctl", append(flags, args...)...)
+	return append(flags, l.certFlags()...)
 }
 
-// At runs etcdctl against one node alone.
+func (l *Lab) certFlags() []string {
+	if l.Plain {
+		return nil
+	}
+	dir := l.host(clientHost).dir
+	return []string{"--cacert", filepath.Join(dir, "ca.crt"), "--cert", filepath.Join(dir, "alice.crt"), "--key", filepath.Join(dir, "alice.key")}
+}
+
+// At runs etcdctl on the client against one node alone.
 func (l *Lab) At(name string, args ...string) Result {
 	l.t.Helper()
-	scheme := "https"
-	if l.Plain {
-		scheme = "http"
-	}
+	scheme := map[bool]string{false: "https", true: "http"}[l.Plain]
 	flags := []string{"--endpoints", fmt.Sprintf("%s://%s:2379", scheme, l.Addr(name)), "--command-timeout", "5s"}
-	if !l.Plain {
-		dir := l.host(clientHost).dir
-		flags = append(flags, "--cacert", filepath.Join(dir, "ca.crt"), "--cert", filepath.Join(dir, "alice.crt"), "--key", filepath.Join(dir, "alice.key"))
-	}
-	return l.Run(clientHost, "etcdctl", append(flags, args...)...)
+	return l.Run(clientHost, "etcdctl", slices.Concat(flags, l.certFlags(), args)...)
 }
 
 // Put writes a key through SRV discovery and fails the test unless it is acknowledged within the time of a failover.
