@@ -121,7 +121,8 @@ func tryListen(l Listener) error {
 // isThisProgram compares commands: a check beside a running node finds that node's own ports.
 func isThisProgram(holder string) bool {
 	comm, err := os.ReadFile("/proc/self/comm")
-	return err == nil && strings.HasPrefix(holder, strings.TrimSpace(string(comm))+" (pid ") && !strings.Contains(holder, ", ")
+	name, _, _ := strings.Cut(holder, " (pid ")
+	return err == nil && strings.TrimSuffix(name, "-member") == strings.TrimSpace(string(comm)) && !strings.Contains(holder, ", ")
 }
 
 func executable() string {
