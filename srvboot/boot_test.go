@@ -201,7 +201,7 @@ func TestDisagreement(t *testing.T) {
 				r.start()
 				r.within(2*time.Second, "n0 waits", r.waits("n0", c.row))
 				r.never(30*time.Second, "a birth went on", func() bool {
-					return slices.ContainsFunc(simNames(3), func(n string) bool { return r.phaseOf(n) != Fresh })
+					return slices.ContainsFunc(simNames(3), func(n string) bool { return r.phaseOf(n).rank() > 0 })
 				})
 				if r.nodes["n0"].report().Plan.Hint == "" {
 					t.Errorf("no hint: %+v", r.nodes["n0"].report().Plan)
