@@ -289,7 +289,6 @@ func TestNamesakeYields(t *testing.T) {
 		r.within(2*time.Second, "running", r.running(simNames(3)...))
 		// A second n0, whose questions to n0 reach the first one.
 		twin := &simNode{r: r, name: "n0", home: simHome("n0", simNames(3)), disk: &simDisk{}}
-		first := r.nodes["n0"]
 		twin.start()
 		r.mu.Lock()
 		boot := twin.boot
@@ -297,7 +296,6 @@ func TestNamesakeYields(t *testing.T) {
 		r.within(3*time.Second, "the newcomer refuses", func() bool { return boot.Report().Plan.Row == 2 })
 		twin.cancel()
 		<-twin.done
-		r.nodes["n0"] = first
 		r.within(time.Second, "running", r.running(simNames(3)...))
 	})
 }
