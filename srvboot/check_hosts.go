@@ -2,7 +2,9 @@ package srvboot
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -16,7 +18,7 @@ func checkHostsFile(ctx context.Context, t Target) CheckResult {
 		return skipped("no hosts file given")
 	}
 	data, err := os.ReadFile(t.HostsFile)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return passed("there is no %s", t.HostsFile)
 	}
 	var f findings

@@ -3,28 +3,35 @@ package srvboot
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
 
-// createWAL makes a log as etcd does, with IDs and without an entry.
-func createWAL(t *testing.T, dir string, node, cluster uint64) {
+// createWAL makes a log as etcd does, with IDs and entries of these indexes.
+func createWAL(t *testing.T, dir string, node, cluster uint64, entries ...uint64) {
 	t.Helper()
 	meta, err := proto.Marshal(&etcdserverpb.Metadata{NodeID: &node, ClusterID: &cluster})
-	if err != nil {
-		t.Fatal(err)
-	}
+	do(t, err)
 	w, err := wal.Create(nil, dir, meta)
-	if err != nil {
-		t.Fatal(err)
+	do(t, err)
+	for _, index := range entries {
+		term := uint64(1)
+		do(t, w.Save(&raftpb.HardState{Term: &term, Commit: &index}, []*raftpb.Entry{{Index: &index, Term: &term}}))
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	do(t, w.Close())
+}
+
+func parseHex(t *testing.T, id string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(id, 16, 64)
+	do(t, err)
+	return n
 }
 
 func do(t *testing.T, errs ...error) {
@@ -156,6 +163,15 @@ func TestClassify(t *testing.T) {
 				t.Fatalf("only %d files in the log", len(names))
 			}
 			do(t, os.Remove(filepath.Join(member, "wal", names[1])))
+		}},
+		{name: "a file of the log cut off, and not the last", from: member, phase: Running, want: Broken, why: "unexpected EOF", damage: func(t *testing.T, _, member string) {
+			_, names, err := walFiles(member + "/wal")
+			do(t, err, os.Truncate(filepath.Join(member, "wal", names[0]), 70<<10))
+		}},
+		{name: "an entry missing in the log", from: member, phase: Running, want: Broken, why: "index 4 is missing", damage: func(t *testing.T, _, member string) {
+			do(t, os.RemoveAll(member+"/wal"))
+			m := etcdMarker(t, Running)
+			createWAL(t, member+"/wal", parseHex(t, m.MemberID), parseHex(t, m.Accepted.Genesis.ClusterID), 1, 2, 5)
 		}},
 		{name: "a file of another name in the log", from: member, phase: Running, want: Broken, why: "not named", damage: func(t *testing.T, _, member string) {
 			do(t, os.WriteFile(member+"/wal/copy.wal", nil, 0o600))

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -35,13 +36,14 @@ func crashAt(r *rack, who []string, k int, fault diskFault) {
 		}
 	}
 	r.start()
-	deadline := time.After(8 * time.Second)
+	deadline, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	defer cancel()
 	for range who {
 		select {
 		case name := <-hit:
 			r.stop(name)
 			r.nodes[name].disk.fault = nil
-		case <-deadline: // fewer writes than that
+		case <-deadline.Done(): // fewer writes than that
 		}
 	}
 	for _, name := range who {

@@ -264,9 +264,9 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
-// TestDecideTotal decides every combination of data, phase and what each of two peers says.
-func TestDecideTotal(t *testing.T) {
-	says := []mod{
+// totalSays are the things that a peer may say in TestDecideTotal.
+func totalSays() []mod {
+	return []mod{
 		nil,
 		silent("n1", "timeout"),
 		theirs("n1", phase(Promised)), theirs("n1", phase(Accepted)), theirs("n1", phase(Born)), theirs("n1", phase(Running)),
@@ -275,21 +275,27 @@ func TestDecideTotal(t *testing.T) {
 		theirs("n1", func(s *State) { s.Bundle = "b2" }), theirs("n1", func(s *State) { s.Digest = "" }),
 		theirs("n1", func(s *State) { s.Phase, s.Accepted = Born, nil }), theirs("n1", func(s *State) { *s = State{} }),
 	}
-	second := func(m mod) mod { // the same of n2
-		return func(f *Facts) {
-			f.Peers["n1"], f.Peers["n2"] = f.Peers["n2"], f.Peers["n1"]
-			m(f)
-			f.Peers["n1"], f.Peers["n2"] = f.Peers["n2"], f.Peers["n1"]
-			for n, a := range f.Peers {
-				a.Node = n
-				if a.State.Node != "" {
-					a.State.Node = n
-				}
-				f.Peers[n] = a
+}
+
+// second makes what n1 says be said by n2.
+func second(m mod) mod {
+	return func(f *Facts) {
+		f.Peers["n1"], f.Peers["n2"] = f.Peers["n2"], f.Peers["n1"]
+		m(f)
+		f.Peers["n1"], f.Peers["n2"] = f.Peers["n2"], f.Peers["n1"]
+		for n, a := range f.Peers {
+			a.Node = n
+			if a.State.Node != "" {
+				a.State.Node = n
 			}
+			f.Peers[n] = a
 		}
 	}
-	extras := []mod{
+}
+
+// totalExtras are the other facts of TestDecideTotal.
+func totalExtras() []mod {
+	return []mod{
 		nil, func(f *Facts) { f.Disk.MarkerError = "bad" }, func(f *Facts) { f.Disk.DeviceChanged = true },
 		func(f *Facts) { f.Preflight = []string{"clock"} }, func(f *Facts) { f.Home.BirthUntil = time.Time{} },
 		func(f *Facts) { f.Disk.Evidence = []string{"snapshots/"} }, func(f *Facts) { f.Disk.Marker = nil },
@@ -300,12 +306,17 @@ func TestDecideTotal(t *testing.T) {
 			}
 		},
 	}
+}
+
+// TestDecideTotal decides every combination of data, phase and what each of two peers says.
+func TestDecideTotal(t *testing.T) {
+	says := totalSays()
 	count := 0
 	for _, data := range []Data{None, Stamped, Stub, HasMember, Alien, Broken, "", "odd"} {
 		for _, p := range []Phase{"", Fresh, Promised, Accepted, Born, Joining, Running, Removed, FencedOff, "odd"} {
 			for _, a := range says {
 				for i, b := range says {
-					for _, extra := range extras {
+					for _, extra := range totalExtras() {
 						if extra != nil && i > 6 {
 							continue
 						}
