@@ -28,8 +28,9 @@ type nameServer struct {
 	read func() (path string, text []byte, err error)
 	// check judges the options of a Corefile before it may replace the running one.
 	check func(*Options) error
-	// apply is told the options of the Corefile that now serves.
-	apply func(*Options)
+	// refused is told why a Corefile was not taken; apply is told the options of the Corefile that now serves.
+	refused func(error)
+	apply   func(*Options)
 	// addrs are bound when the server block has no bind line.
 	addrs func() []netip.Addr
 
@@ -71,13 +72,14 @@ func (s *nameServer) input() (caddy.Input, error) {
 // setup is the plugin's: it parses the stanza and borrows the store.
 func (s *nameServer) setup(c *caddy.Controller) error {
 	o, err := parseStanza(&c.Dispenser, c.File(), c.ServerBlockKeys)
+	if err == nil && o != nil {
+		err = s.check(o)
+	}
 	if err != nil {
+		s.refused(err)
 		return plugin.Error(pluginName, err)
 	}
 	if o != nil {
-		if err := s.check(o); err != nil {
-			return plugin.Error(pluginName, err)
-		}
 		s.mu.Lock()
 		s.pending = o
 		s.mu.Unlock()
@@ -87,6 +89,11 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		cfg.ListenHosts = nil
 		for _, a := range addrs {
 			cfg.ListenHosts = append(cfg.ListenHosts, a.String())
+		}
+	}
+	if s.instance() == nil { // later instances take over the sockets of the first
+		if err := checkPorts(cfg.ListenHosts, cfg.Port); err != nil {
+			return plugin.Error(pluginName, err)
 		}
 	}
 	h := zone.NewHandler(s.store)
@@ -158,11 +165,17 @@ func (s *nameServer) stop() error {
 	return errors.Join(append(inst.ShutdownCallbacks(), inst.Stop())...)
 }
 
-// checkPort fails when somebody holds the DNS port. CoreDNS sets SO_REUSEPORT, so a second server of the same user
+// checkPorts fails when somebody holds the DNS port. CoreDNS sets SO_REUSEPORT, so a second server of the same user
 // would start without an error and take half of the queries.
-func checkPort(addrs []netip.Addr, port uint16) error {
-	for _, a := range addrs {
-		at := netip.AddrPortFrom(a, port)
+func checkPorts(hosts []string, port string) error {
+	for _, h := range hosts {
+		if h == "" {
+			h = "::"
+		}
+		at, err := netip.ParseAddrPort(net.JoinHostPort(h, port))
+		if err != nil {
+			continue // an interface's name, which CoreDNS resolves
+		}
 		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 		if err != nil {
 			return portError("tcp", at, err)

@@ -147,9 +147,6 @@ func (n *Node) startDNS(ctx context.Context) error {
 	o := n.options()
 	n.publisher.load()
 	n.publisher.report(n.publisher.once(n.boot.Report().View))
-	if err := checkPort(n.line.Addrs, o.DNSPort); err != nil {
-		return err
-	}
 	if err := registerMetrics(n); err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -54,11 +56,7 @@ func (n *Node) firstOptions() (*Options, error) {
 	if err == nil {
 		return o, o.Override(c.Name, c.Data)
 	}
-	data := c.Data
-	if data == "" {
-		data = DefaultData
-	}
-	text, readErr := os.ReadFile(data + "/" + lastGood)
+	text, readErr := os.ReadFile(filepath.Join(cmp.Or(c.Data, dataOf(c.Corefile), DefaultData), lastGood))
 	if c.Strict || readErr != nil {
 		return nil, err
 	}
@@ -69,6 +67,20 @@ func (n *Node) firstOptions() (*Options, error) {
 	n.setCorefileError(err)
 	n.log.Error("the Corefile is wrong; starting from the last good one", errorFields(err)...)
 	return o, o.Override(c.Name, c.Data)
+}
+
+// dataOf finds the data directory in a Corefile that cannot be parsed; empty when it has none.
+func dataOf(corefile string) string {
+	text, _ := os.ReadFile(corefile) // what cannot be read names no directory
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == "data" {
+			if filepath.IsAbs(f[1]) {
+				return f[1]
+			}
+			return filepath.Join(filepath.Dir(corefile), f[1])
+		}
+	}
+	return ""
 }
 
 // loadBundle reads the secrets and makes sure that they belong here.
@@ -160,7 +172,7 @@ func (n *Node) makeParts(o *Options) error {
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
-	n.dns = &nameServer{log: n.log, store: n.store, addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, apply: n.applyOptions,
+	n.dns = &nameServer{log: n.log, store: n.store, addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {

@@ -62,7 +62,7 @@ type nameServerAddr struct {
 func (q delegationQuery) parentServers(ctx context.Context) (parent string, out []nameServerAddr, err error) {
 	recursive, err := netip.ParseAddrPort(q.d.Recursive)
 	if err != nil {
-		return "", nil, fmt.Errorf("recursive name server: %w", err)
+		return "", nil, fmt.Errorf("recursive name server %q: %w", q.d.Recursive, err)
 	}
 	for off, end := dns.NextLabel(q.domain, 0); ; off, end = dns.NextLabel(q.domain, off) {
 		parent = "."

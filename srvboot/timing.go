@@ -34,6 +34,6 @@ func DefaultTiming() Timing {
 		Complain:    2 * time.Second,
 		FirstMember: 2 * time.Second, FirstPoll: 25 * time.Millisecond,
 		BackoffMin: 100 * time.Millisecond, BackoffMax: 10 * time.Second, Settled: 10 * time.Second,
-		StopMember: 8 * time.Second, Remember: 5 * time.Second,
+		StopMember: 5 * time.Second, Remember: 5 * time.Second,
 	}
 }

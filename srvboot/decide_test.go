@@ -1,0 +1,356 @@
+package srvboot
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// decideNow is the time of the decision cases.
+var decideNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// caseFacts are those of a blank n0 of three, whose peers are blank and agree.
+func caseFacts() Facts {
+	names := simNames(3)
+	h := Home{Bundle: "b1", Node: "n0", Initial: simInitial(names...), Ask: names, BirthUntil: decideNow.Add(time.Hour)}
+	f := Facts{Now: decideNow, Home: h, Run: "r0", Peers: map[string]Answer{},
+		Disk: DiskFacts{Data: None, Identity: Identity{Life: 3, Boot: "boot3", Previous: "boot2", Machine: "m0"}}}
+	for _, n := range names[1:] {
+		f.Peers[n] = Answer{Node: n, At: decideNow.Add(-time.Second), State: State{Format: Format, Bundle: "b1", Node: n, Run: "r-" + n,
+			Phase: Fresh, Digest: h.Digest(), Ask: names, Initial: h.Initial, Ready: true}}
+	}
+	return f
+}
+
+// caseGenesis is the genesis of the decision cases, and the member IDs in it.
+func caseGenesis() (Genesis, map[string]string) { return caseGenesisOnce() }
+
+var caseGenesisOnce = sync.OnceValues(func() (Genesis, map[string]string) {
+	h := caseFacts().Home
+	g, err := newGenesis(h, nil, "6f1c")
+	if err != nil {
+		panic(err)
+	}
+	_, ids, _ := IDs(g.Members, g.ID)
+	return g, ids
+})
+
+type mod func(*Facts)
+
+func disk(d Data) mod { return func(f *Facts) { f.Disk.Data = d } }
+
+// own sets the marker's phase, with the case genesis from accepted on.
+func own(p Phase) mod {
+	return func(f *Facts) {
+		g, ids := caseGenesis()
+		m := startMarker(f.Home, nil)
+		m.Phase, m.Promised = p, Ballot{N: 4, By: "n1/r-n1"}
+		if p.rank() >= Accepted.rank() {
+			m.Accepted, m.MemberID, m.Stamp = &Acceptance{Ballot: m.Promised, Genesis: g}, ids["n0"], "nonce"
+		}
+		f.Disk.Marker = &m
+		if f.Disk.Data == HasMember || f.Disk.Data == Stub {
+			f.Disk.MemberID, f.Disk.ClusterID = ids["n0"], g.ClusterID
+		}
+	}
+}
+
+// theirs changes what a peer says.
+func theirs(node string, change func(*State)) mod {
+	return func(f *Facts) {
+		a := f.Peers[node]
+		change(&a.State)
+		f.Peers[node] = a
+	}
+}
+
+func phase(p Phase) func(*State) {
+	return func(s *State) {
+		g, _ := caseGenesis()
+		s.Phase = p
+		if p.rank() >= Promised.rank() {
+			s.Promised = Ballot{N: 4, By: "n1/r-n1"}
+		}
+		if p.rank() >= Accepted.rank() {
+			s.Accepted = &Acceptance{Ballot: s.Promised, Genesis: g}
+		}
+	}
+}
+
+// serving is a running peer whose member serves a list; edit changes it.
+func serving(edit func([]MemberEntry) []MemberEntry) func(*State) {
+	return func(s *State) {
+		phase(Running)(s)
+		g, ids := caseGenesis()
+		var list []MemberEntry
+		for _, m := range g.Members {
+			list = append(list, MemberEntry{ID: ids[m.Name], Name: m.Name, PeerURLs: []string{m.PeerURL}})
+		}
+		if edit != nil {
+			list = edit(list)
+		}
+		s.Member = &MemberState{ID: ids[s.Node], ClusterID: g.ClusterID, Serving: true, Members: list}
+	}
+}
+
+func successor(s *State) {
+	phase(Running)(s)
+	acc := *s.Accepted
+	acc.Genesis.ID, acc.Genesis.Generation, acc.Genesis.Parent, acc.Genesis.ClusterID = "77aa", 2, "6f1c", "00000000000000ff"
+	s.Accepted = &acc
+}
+
+func silent(node, err string) mod {
+	return func(f *Facts) { f.Peers[node] = Answer{Node: node, Err: err} }
+}
+
+func without0(l []MemberEntry) []MemberEntry { return l[1:] }
+func learner0(l []MemberEntry) []MemberEntry {
+	l[0].ID, l[0].IsLearner, l[0].Name = "00000000000000aa", true, ""
+	return l
+}
+func grown(l []MemberEntry) []MemberEntry {
+	return append(l, MemberEntry{ID: "00000000000000bb", Name: "n3", PeerURLs: []string{"https://n3.rack1.example.com:2380"}})
+}
+
+func seen(node string, s Sighting) mod { return theirs(node, func(st *State) { st.Seen = &s }) }
+
+func decideCases() []struct {
+	name string
+	mods []mod
+} {
+	broken := func(f *Facts) { f.Disk.MarkerError = "unexpected end of JSON input" }
+	marker := func(change func(*Marker)) mod { return func(f *Facts) { change(f.Disk.Marker) } }
+	lives := theirs("n1", serving(nil))
+	return []struct {
+		name string
+		mods []mod
+	}{
+		{"1 marker unreadable", []mod{broken}},
+		{"1 marker of another node", []mod{own(Running), disk(HasMember), marker(func(m *Marker) { m.Node = "n7" })}},
+		{"1 marker of another bundle", []mod{own(Running), marker(func(m *Marker) { m.Bundle = "b9" })}},
+		{"1 marker of another srv-name", []mod{own(Running), marker(func(m *Marker) { m.SrvName = "foo" })}},
+		{"1 marker of a newer format", []mod{own(Running), marker(func(m *Marker) { m.Format = 2 })}},
+		{"2 another run has our name", []mod{func(f *Facts) {
+			f.Namesake = Answer{Node: "n0", At: decideNow, State: State{Node: "n0", Run: "other", Life: 9, Machine: "m9"}}
+		}}},
+		{"2 our own answer is no namesake", []mod{func(f *Facts) {
+			f.Namesake = Answer{Node: "n0", At: decideNow, State: State{Node: "n0", Run: "r0"}}
+		}}},
+		{"3 successor", []mod{disk(HasMember), own(Running), theirs("n1", successor)}},
+		{"3 fenced", []mod{own(FencedOff)}},
+		{"4 alien", []mod{disk(Alien), own(Running), func(f *Facts) { f.Disk.MemberID, f.Disk.ClusterID = "aa", "bb" }}},
+		{"5 broken, lives", []mod{disk(Broken), own(Running), lives}},
+		{"5 broken, nobody", []mod{disk(Broken), own(Running), silent("n1", "timeout"), silent("n2", "refused")}},
+		{"6 not mounted", []mod{own(Running), func(f *Facts) { f.Disk.DeviceChanged = true }}},
+		{"6 disk replaced, lives", []mod{own(Running), lives, func(f *Facts) { f.Disk.DeviceChanged, f.DiskReplaced = true, true }}},
+		{"7 removed", []mod{disk(HasMember), own(Removed)}},
+		{"7 removed, URL taken", []mod{disk(HasMember), own(Removed), theirs("n1", serving(learner0))}},
+		{"7 our ID is no longer listed", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0))}},
+		{"8 a later life is remembered", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 4, Boot: "boot4"})}},
+		{"8 another run of this life", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 3, Boot: "bootX"})}},
+		{"8 another run before this one", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 2, Boot: "bootX"})}},
+		{"8 the chain holds", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 2, Boot: "boot2"})}},
+		{"8 seen running, stamped here", []mod{disk(Stamped), own(Born), func(f *Facts) {
+			_, ids := caseGenesis()
+			seen("n1", Sighting{MemberID: ids["n0"], Index: 57})(f)
+		}}},
+		{"9 restart alone", []mod{disk(HasMember), own(Running), silent("n1", "timeout"), silent("n2", "timeout")}},
+		{"9 restart, checks fail", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Preflight = []string{"ports-free: 2380 is held by etcd (pid 7)"} }}},
+		{"9 marker lost, nobody", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, silent("n1", "x"), silent("n2", "x")}},
+		{"9 marker lost, same genesis", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, lives}},
+		{"9 marker lost, other genesis", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, theirs("n1", successor)}},
+		{"10 stub, born", []mod{disk(Stub), own(Born)}},
+		{"10 stub, joining", []mod{disk(Stub), own(Joining)}},
+		{"10 stub, accepted", []mod{disk(Stub), own(Accepted)}},
+		{"10 stub, running", []mod{disk(Stub), own(Running)}},
+		{"10 stub, running, lives", []mod{disk(Stub), own(Running), lives}},
+		{"11 promised", []mod{own(Promised)}},
+		{"11 accepted by us only", []mod{own(Accepted)}},
+		{"11 accepted, a member silent", []mod{own(Accepted), silent("n2", "connection refused")}},
+		{"11 accepted, permission over", []mod{own(Accepted), func(f *Facts) { f.Home.BirthUntil = decideNow }}},
+		{"11 promised, permission over", []mod{own(Promised), func(f *Facts) { f.Home.BirthUntil = decideNow }}},
+		{"11 accepted, Corefile edited", []mod{own(Accepted), func(f *Facts) { f.Home.Initial = simInitial("n0", "n1") }}},
+		{"11 all accepted, but we promised more", []mod{own(Accepted), marker(func(m *Marker) { m.Promised.N = 5 }), theirs("n1", phase(Accepted)), theirs("n2", phase(Accepted))}},
+		{"12 all accepted", []mod{own(Accepted), theirs("n1", phase(Accepted)), theirs("n2", phase(Accepted))}},
+		{"12 one is born", []mod{disk(Stamped), own(Accepted), theirs("n1", phase(Born)), silent("n2", "timeout")}},
+		{"12 born, checks fail", []mod{own(Accepted), theirs("n1", phase(Born)), func(f *Facts) { f.Preflight = []string{"clock: 1970-01-01"} }}},
+		{"12 list changed, still ours", []mod{own(Accepted), theirs("n1", serving(grown))}},
+		{"12 list changed, nobody serves", []mod{own(Accepted), theirs("n1", serving(grown)), theirs("n1", func(s *State) { s.Member.Serving = false })}},
+		{"13 born", []mod{disk(Stamped), own(Born), silent("n1", "x"), silent("n2", "x")}},
+		{"14 joining, listed", []mod{disk(Stamped), own(Joining), marker(func(m *Marker) { m.MemberID = "00000000000000aa" }), theirs("n1", serving(learner0))}},
+		{"14 joining, not listed", []mod{disk(Stamped), own(Joining), marker(func(m *Marker) { m.MemberID = "00000000000000cc" }), theirs("n1", serving(learner0))}},
+		{"15 all blank", nil},
+		{"15 one silent", []mod{silent("n2", "connection refused")}},
+		{"15 answer too old", []mod{func(f *Facts) { a := f.Peers["n2"]; a.At = decideNow.Add(-11 * time.Second); f.Peers["n2"] = a }}},
+		{"15 digests differ", []mod{theirs("n2", func(s *State) { s.Initial = simInitial("n0", "n2"); s.Digest = "0123456789" })}},
+		{"15 another bundle", []mod{theirs("n2", func(s *State) { s.Bundle = "b2" })}},
+		{"15 another srv-name", []mod{theirs("n2", func(s *State) { s.SrvName = "foo" })}},
+		{"15 evidence there", []mod{theirs("n2", func(s *State) { s.Evidence = []string{"snapshots/"} })}},
+		{"15 evidence here", []mod{func(f *Facts) { f.Disk.Evidence = []string{"etcd.set-aside-1"} }}},
+		{"15 permission over", []mod{func(f *Facts) { f.Now = f.Home.BirthUntil.Add(24 * time.Hour) }}},
+		{"15 tmpfs", []mod{func(f *Facts) { f.Disk.Volatile = "tmpfs" }}},
+		{"15 tmpfs allowed", []mod{func(f *Facts) { f.Disk.Volatile, f.Home.Ephemeral = "tmpfs", true }}},
+		{"15 not ready there", []mod{theirs("n1", func(s *State) { s.Ready, s.NotReady = false, []string{"clock: 1970-01-01"} })}},
+		{"15 a name only a peer knows", []mod{theirs("n1", func(s *State) { s.Ask = append(slices.Clone(s.Ask), "n9") })}},
+		{"15 excused by all", []mod{own(Fresh), marker(func(m *Marker) { m.Excused = []string{"n2"} }), silent("n2", "dead"),
+			theirs("n1", func(s *State) { s.Excused = []string{"n2"} })}},
+		{"15 excused here only", []mod{own(Fresh), marker(func(m *Marker) { m.Excused = []string{"n2"} }), silent("n2", "dead")}},
+		{"15 not an initial member", []mod{func(f *Facts) { f.Home.Node = "n5"; f.Home.Ask = append(simNames(3), "n5"); blank0(f) }}},
+		{"16 not listed", []mod{theirs("n1", serving(without0))}},
+		{"17 a learner has our URL", []mod{theirs("n1", serving(learner0))}},
+		{"18 blank, a voter has our URL", []mod{lives}},
+		{"18 directory lost", []mod{own(Running), lives}},
+		{"18 promised after a wipe", []mod{own(Promised), lives}},
+		{"19 born, nobody serves", []mod{theirs("n1", phase(Born))}},
+		{"19 directory lost, alone", []mod{own(Born), silent("n1", "x"), silent("n2", "x")}},
+		{"20 unknown data class", []mod{disk("odd")}},
+	}
+}
+
+func blank0(f *Facts) {
+	s := f.Peers["n1"].State
+	s.Node = "n0"
+	f.Peers["n0"] = Answer{Node: "n0", At: decideNow, State: s}
+}
+
+func TestDecideTable(t *testing.T) {
+	var out strings.Builder
+	for _, c := range decideCases() {
+		f := caseFacts()
+		for _, m := range c.mods {
+			m(&f)
+		}
+		// IDs of the log follow the marker when the case set the data first.
+		p := Decide(f)
+		if row := strings.Fields(c.name)[0]; row != fmt.Sprint(p.Row) && !strings.Contains(c.name, "no namesake") &&
+			!strings.Contains(c.name, "chain holds") && !strings.Contains(c.name, "disk replaced") && !strings.Contains(c.name, "not listed") {
+			t.Errorf("%s: row %d", c.name, p.Row)
+		}
+		fmt.Fprintf(&out, "%s\n  -> row %d: %s\n  reason: %s\n", c.name, p.Row, p.Action, p.Reason)
+		if p.Hint != "" {
+			fmt.Fprintf(&out, "  hint: %s\n", p.Hint)
+		}
+		if len(p.For) > 0 {
+			fmt.Fprintf(&out, "  for: %s\n", strings.Join(p.For, " "))
+		}
+	}
+	golden(t, "testdata/decide/table.txt", out.String())
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll("testdata/decide", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; run with -update and read the difference\n%s", path, got)
+	}
+}
+
+// TestDecideTotal decides every combination of data, phase and what each of two peers says.
+func TestDecideTotal(t *testing.T) {
+	says := []mod{
+		nil,
+		silent("n1", "timeout"),
+		theirs("n1", phase(Promised)), theirs("n1", phase(Accepted)), theirs("n1", phase(Born)), theirs("n1", phase(Running)),
+		theirs("n1", serving(nil)), theirs("n1", serving(without0)), theirs("n1", serving(learner0)), theirs("n1", serving(grown)),
+		theirs("n1", phase(Removed)), theirs("n1", phase(FencedOff)), theirs("n1", phase(Joining)), theirs("n1", successor),
+		theirs("n1", func(s *State) { s.Bundle = "b2" }), theirs("n1", func(s *State) { s.Digest = "" }),
+		theirs("n1", func(s *State) { s.Phase, s.Accepted = Born, nil }), theirs("n1", func(s *State) { *s = State{} }),
+	}
+	second := func(m mod) mod { // the same of n2
+		return func(f *Facts) {
+			f.Peers["n1"], f.Peers["n2"] = f.Peers["n2"], f.Peers["n1"]
+			m(f)
+			f.Peers["n1"], f.Peers["n2"] = f.Peers["n2"], f.Peers["n1"]
+			for n, a := range f.Peers {
+				a.Node = n
+				if a.State.Node != "" {
+					a.State.Node = n
+				}
+				f.Peers[n] = a
+			}
+		}
+	}
+	extras := []mod{
+		nil, func(f *Facts) { f.Disk.MarkerError = "bad" }, func(f *Facts) { f.Disk.DeviceChanged = true },
+		func(f *Facts) { f.Preflight = []string{"clock"} }, func(f *Facts) { f.Home.BirthUntil = time.Time{} },
+		func(f *Facts) { f.Disk.Evidence = []string{"snapshots/"} }, func(f *Facts) { f.Disk.Marker = nil },
+		func(f *Facts) { f.Home.Initial, f.Home.Ask = nil, nil },
+		func(f *Facts) {
+			if f.Disk.Marker != nil {
+				f.Disk.Marker.Accepted = nil
+			}
+		},
+	}
+	count := 0
+	for _, data := range []Data{None, Stamped, Stub, HasMember, Alien, Broken, "", "odd"} {
+		for _, p := range []Phase{"", Fresh, Promised, Accepted, Born, Joining, Running, Removed, FencedOff, "odd"} {
+			for _, a := range says {
+				for i, b := range says {
+					for _, extra := range extras {
+						if extra != nil && i > 6 {
+							continue
+						}
+						f := caseFacts()
+						disk(data)(&f)
+						own(p)(&f)
+						if a != nil {
+							a(&f)
+						}
+						if b != nil {
+							second(b)(&f)
+						}
+						if extra != nil {
+							extra(&f)
+						}
+						count++
+						total(t, f, Decide(f))
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d combinations", count)
+}
+
+// total checks what holds for every plan.
+func total(t *testing.T, f Facts, p Plan) {
+	t.Helper()
+	bad := func(why string) {
+		t.Fatalf("%s: %+v\nfor data %s marker %+v", why, p, f.Disk.Data, f.Disk.Marker)
+	}
+	switch {
+	case p.Row < 1 || p.Row > 20 || p.Action == "" || p.Reason == "":
+		bad("no complete plan")
+	case p.Action == New && !slices.Contains([]int{10, 12, 13}, p.Row):
+		bad("new from a row that may not say so")
+	case p.Action == New && (p.Genesis == nil || f.Disk.Marker == nil || f.Disk.Marker.Accepted == nil):
+		bad("new without an accepted genesis")
+	case p.Action == New && (f.Disk.Data == HasMember || f.Disk.Data == Broken || f.Disk.Data == Alien):
+		bad("new on data")
+	case p.Action == Birth && p.Row != 11 && p.Row != 15:
+		bad("birth from a row that may not say so")
+	case p.Row >= 16 && p.Action != Wait:
+		bad("a row of the membership issue acts")
+	case (p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth) && len(f.Preflight) > 0:
+		bad("started past a failed check")
+	}
+}
