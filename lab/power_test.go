@@ -54,41 +54,51 @@ func TestPowerCut(t *testing.T) {
 // C5 of safety.md: stock etcd that loses power between the creation of its write-ahead log and its first entry stays
 // leaderless for ever, when that hits the only member or all three. Here it is well again.
 func TestC5(t *testing.T) {
-	for _, o := range []Options{{Nodes: 1}, {Nodes: 3}} {
-		t.Run(map[int]string{1: "One", 3: "Three"}[o.Nodes], func(t *testing.T) {
-			t.Parallel()
-			l := New(t, o)
-			l.StartAll()
-			var wg sync.WaitGroup
-			for _, n := range l.Names() {
-				wg.Go(func() { killAtLog(t, l, n) })
-			}
-			wg.Wait()
-			l.KillAll()
-			before := map[string]int{}
-			for _, n := range l.Names() {
-				before[n] = len(l.Log(n))
-			}
-			l.StartAll()
-			l.WaitHealthy()
-			l.OneCluster()
-			l.Put("a", "b")
-			for _, n := range l.Names() {
-				l.GetAt(n, "a", "b")
-				t.Logf("%s was hit before the first entry: %v", n, strings.Contains(l.Log(n)[before[n]:], `"new":true`))
-			}
-		})
+	t.Run("One", func(t *testing.T) { cutInFirstStart(t, Options{Nodes: 1}, "wal") })
+	t.Run("Three", func(t *testing.T) { cutInFirstStart(t, Options{Nodes: 3}, "wal") })
+}
+
+// The same a moment earlier: etcd has made its database and no write-ahead log yet.
+func TestCutBeforeLog(t *testing.T) {
+	t.Run("One", func(t *testing.T) { cutInFirstStart(t, Options{Nodes: 1}, "snap/db") })
+	t.Run("Three", func(t *testing.T) { cutInFirstStart(t, Options{Nodes: 3}, "snap/db") })
+}
+
+// cutInFirstStart kills each node when its member's first start has made a file, and all the rest then.
+func cutInFirstStart(t *testing.T, o Options, file string) {
+	t.Parallel()
+	l := New(t, o)
+	l.StartAll()
+	var wg sync.WaitGroup
+	for _, n := range l.Names() {
+		wg.Go(func() { killAtFile(t, l, n, file) })
+	}
+	wg.Wait()
+	l.KillAll()
+	before := map[string]int{}
+	for _, n := range l.Names() {
+		before[n] = len(l.Log(n))
+		_, err := os.Stat(filepath.Join(l.node(n).data(), "etcd", "member", "wal"))
+		t.Logf("%s: it has a write-ahead log: %v, its phase is %q", n, err == nil, l.phase(n))
+	}
+	l.StartAll()
+	l.WaitHealthy()
+	l.OneCluster()
+	l.Put("a", "b")
+	for _, n := range l.Names() {
+		l.GetAt(n, "a", "b")
+		t.Logf("%s was hit before its first entry: %v", n, strings.Contains(l.Log(n)[before[n]:], `"new":true`))
 	}
 }
 
-// killAtLog kills a node at the moment when its member's write-ahead log appears.
-func killAtLog(t *testing.T, l *Lab, name string) {
+// killAtFile kills a node at the moment when a file of its member appears.
+func killAtFile(t *testing.T, l *Lab, name, file string) {
 	n := l.nodes[name]
-	wal := filepath.Join(n.data(), "etcd", "member", "wal")
+	path := filepath.Join(n.data(), "etcd", "member", file)
 	tick := time.NewTicker(200 * time.Microsecond)
 	defer tick.Stop()
 	for end := time.Now().Add(healthyLimit); time.Now().Before(end); <-tick.C {
-		if _, err := os.Stat(wal); err != nil {
+		if _, err := os.Stat(path); err != nil {
 			continue
 		}
 		pids, err := pidsIn(n.ns)
@@ -100,7 +110,7 @@ func killAtLog(t *testing.T, l *Lab, name string) {
 		}
 		return
 	}
-	t.Errorf("%s never made a write-ahead log", name)
+	t.Errorf("%s never made %s", name, file)
 }
 
 // C1 of safety.md: stock etcd whose wal/ is gone while snap/db is left starts as new and acknowledges writes that it
