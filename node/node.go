@@ -205,10 +205,19 @@ func (n *Node) runMember(ctx, services context.Context) error {
 	select {
 	case <-n.certs.Ready():
 	case <-ctx.Done():
-		return nil
+		return n.closeLauncher()
 	}
 	defer n.peers.close()
-	return n.boot.Run(ctx)
+	return errors.Join(n.boot.Run(ctx), n.closeLauncher())
+}
+
+// launcherGrace is what an idle child process gets to end.
+const launcherGrace = 2 * time.Second
+
+func (n *Node) closeLauncher() error {
+	ctx, cancel := context.WithTimeout(context.Background(), launcherGrace)
+	defer cancel()
+	return n.launcher.Close(ctx)
 }
 
 // reloads reads the Corefile again whenever it is asked to.

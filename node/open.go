@@ -52,21 +52,37 @@ func open(c Config) (*Node, error) {
 // the next power cut.
 func (n *Node) firstOptions() (*Options, error) {
 	c := n.config
-	o, err := ReadCorefile(c.Corefile)
-	if err == nil {
-		return o, o.Override(c.Name, c.Data)
-	}
-	text, readErr := os.ReadFile(filepath.Join(cmp.Or(c.Data, dataOf(c.Corefile), DefaultData), lastGood))
-	if c.Strict || readErr != nil {
+	o, wrong, err := ReadLastGood(c.Corefile, c.Data)
+	switch {
+	case err != nil:
 		return nil, err
+	case wrong != nil && c.Strict:
+		return nil, wrong
+	case wrong != nil:
+		n.setCorefileError(wrong)
+		n.log.Error("the Corefile is wrong; starting from the last good one", errorFields(wrong)...)
 	}
-	o, oldErr := ParseCorefile(c.Corefile, text)
-	if oldErr != nil {
-		return nil, err
-	}
-	n.setCorefileError(err)
-	n.log.Error("the Corefile is wrong; starting from the last good one", errorFields(err)...)
 	return o, o.Override(c.Name, c.Data)
+}
+
+// ReadLastGood reads the Corefile. When it is wrong, wrong says why, and the options are those of the Corefile that
+// served last, which is kept in the data directory; without that one, wrong comes back as the error.
+func ReadLastGood(corefile, data string) (o *Options, wrong, err error) {
+	if o, wrong = ReadCorefile(corefile); wrong == nil {
+		return o, nil, nil
+	}
+	text, err := os.ReadFile(filepath.Join(cmp.Or(data, dataOf(corefile), DefaultData), lastGood))
+	if err != nil {
+		return nil, nil, wrong
+	}
+	abs, err := filepath.Abs(corefile)
+	if err != nil {
+		return nil, nil, wrong
+	}
+	if o, err = ParseCorefile(abs, text); err != nil {
+		return nil, nil, wrong
+	}
+	return o, wrong, nil
 }
 
 // dataOf finds the data directory in a Corefile that cannot be parsed; empty when it has none.

@@ -69,6 +69,7 @@ type Boot struct {
 	deaths    []Death
 	view      roster.View
 	viewOf    Genesis
+	unborn    time.Time // when every node last said so
 	list      listDate
 	seenAt    time.Time
 	wake      time.Time

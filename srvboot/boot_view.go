@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/etcd-dns/etcd-dns/roster"
 )
@@ -24,10 +25,26 @@ func (b *Boot) look() {
 			b.view, b.viewOf = next, of
 			b.say()
 		}
-	case b.view.Knowledge != roster.Born && b.view.Knowledge != view.Knowledge:
+	case b.view.Knowledge == roster.Born:
+	case view.Knowledge == roster.Unknown && b.stillUnborn():
+	case b.view.Knowledge != view.Knowledge:
 		b.view = view
 		b.say()
 	}
+	if view.Knowledge == roster.Unborn {
+		b.unborn = time.Now()
+	}
+}
+
+// stillUnborn reports whether a denial may stand while nodes accept a genesis: all of them said "unborn" within the
+// last ten seconds (R2), and none has said anything else than that it is on the way.
+func (b *Boot) stillUnborn() bool {
+	if b.view.Knowledge != roster.Unborn || time.Since(b.unborn) > FreshFor {
+		return false
+	}
+	b.at(b.unborn.Add(FreshFor))
+	s := look(b.facts())
+	return s.deciding()
 }
 
 // bestView is what this node may publish of its cluster now, and the genesis it is of. Lists come from this node's own
@@ -64,9 +81,18 @@ func bestView(f Facts, own listDate) (roster.View, Genesis) {
 // unborn reports whether every node that R1 waits for said, within the last ten seconds, that there is no birth. A
 // node that accepted a genesis does not say so: it may be decided.
 func (s *situation) unborn() bool {
-	says := func(p Phase, evidence []string) bool {
-		return p == Promised || (p == Fresh && len(evidence) == 0)
-	}
+	return s.all(func(p Phase, evidence []string) bool { return p == Promised || (p == Fresh && len(evidence) == 0) })
+}
+
+// deciding is unborn, but some nodes may have accepted.
+func (s *situation) deciding() bool {
+	return s.all(func(p Phase, evidence []string) bool {
+		return p == Promised || p == Accepted || (p == Fresh && len(evidence) == 0)
+	})
+}
+
+// all reports whether this node and every node that R1 waits for can be heard and says what is asked for.
+func (s *situation) all(says func(p Phase, evidence []string) bool) bool {
 	if len(s.silent) > 0 || len(s.foreign) > 0 || !s.empty() || s.f.Disk.MarkerError != "" || !says(s.phase, s.f.Disk.Evidence) {
 		return false
 	}

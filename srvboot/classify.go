@@ -117,7 +117,11 @@ func (d *Disk) classifyNoWAL(names []string, stamp string, m *Marker) etcdDir {
 	if stamp == "" || m == nil || m.Stamp != stamp || (m.Phase != Born && m.Phase != Joining) {
 		return broken("an empty database and no write-ahead log, without the stamp of a member that never ran")
 	}
-	return etcdDir{data: Stamped, why: "the stamp " + stamp + " and a first start that was cut off before its log"}
+	why := "the stamp " + stamp + " and a first start that was cut off before its log"
+	if m.Phase == Born {
+		return etcdDir{data: Stub, why: why} // as good as a log without entries: set aside, then new (row 10)
+	}
+	return etcdDir{data: Stamped, why: why}
 }
 
 // beyondFirstStart names an entry of member/ that a first start does not make before its log.

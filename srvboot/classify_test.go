@@ -100,12 +100,12 @@ func TestClassify(t *testing.T) {
 		}},
 		{name: "a file instead of the directory", from: blank, want: Broken, why: "not a directory", damage: func(t *testing.T, etcd, _ string) { do(t, os.WriteFile(etcd, nil, 0o600)) }},
 
-		{name: "a first start cut off before its log", from: cut, phase: Born, want: Stamped},
+		{name: "a first start cut off before its log", from: cut, phase: Born, want: Stub},
 		{name: "the same with wal.tmp", from: cut, phase: Joining, want: Stamped, damage: func(t *testing.T, _, member string) {
 			createWAL(t, member+"/wal", 1, 2)
 			do(t, os.Rename(member+"/wal", member+"/wal.tmp"))
 		}},
-		{name: "the same, power cut before the database was synced", from: cut, phase: Born, want: Stamped, damage: func(t *testing.T, _, member string) {
+		{name: "the same, power cut before the database was synced", from: cut, phase: Born, want: Stub, damage: func(t *testing.T, _, member string) {
 			do(t, os.WriteFile(member+"/snap/db", make([]byte, 16384), 0o600))
 		}},
 		{name: "the same, but this member ran", from: cut, phase: Running, want: Broken, why: "empty database and no write-ahead log"},

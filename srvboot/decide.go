@@ -208,7 +208,7 @@ func rowMember(s *situation) (Plan, bool) {
 		"genesis.json is missing, etcd/ holds member %s of cluster %s", d.MemberID, d.ClusterID)}, true
 }
 
-// rowStub is row 10: a log without entry and hard state proves that its member never voted.
+// rowStub is row 10: a log without entry and hard state, or none at all yet, proves that its member never voted.
 func rowStub(s *situation) (Plan, bool) {
 	if s.f.Disk.Data != Stub {
 		return Plan{}, false
@@ -216,7 +216,7 @@ func rowStub(s *situation) (Plan, bool) {
 	switch g := s.genesis(); {
 	case s.phase == Born && g != nil:
 		return Plan{Row: 10, Action: New, Genesis: g, Members: g.Members, MemberID: s.memberID(),
-			Reason: fmt.Sprintf("genesis %s is born, the member's log was begun and holds nothing", g.ID)}, true
+			Reason: fmt.Sprintf("genesis %s is born, the member's first start was cut off before it wrote anything", g.ID)}, true
 	case s.phase == Accepted:
 		return Plan{Row: 10, Action: SetAside, Reason: "the member's log was begun and holds nothing"}, true
 	case s.phase == Joining:

@@ -10,7 +10,8 @@ const (
 	None Data = "none"
 	// Stamped: only the stamp, with the nonce of the marker.
 	Stamped Data = "stamped"
-	// Stub: a write-ahead log whose IDs match the marker, without an entry and without a hard state.
+	// Stub: a write-ahead log whose IDs match the marker, without an entry and without a hard state; or, beside the
+	// stamp of a born marker, what etcd makes before its log.
 	Stub Data = "stub"
 	// HasMember: a write-ahead log whose IDs match the marker, or any when there is no marker.
 	HasMember Data = "member"

@@ -31,8 +31,11 @@ func newStatus() *cobra.Command {
 			if err := oneOf("-o", output, "text", "json"); err != nil {
 				return err
 			}
-			o, err := p.options()
+			o, _, err := node.ReadLastGood(p.corefile, p.data) // what is wrong is in the status itself
 			if err != nil {
+				return err
+			}
+			if err := o.Override(p.name, p.data); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)

@@ -83,6 +83,19 @@ func (l *Launcher) Prewarm(ctx context.Context) {
 	l.warm = p
 }
 
+// Close ends a child that still waits for its spec, and returns when it has ended. Members that were started end by
+// their own Stop.
+func (l *Launcher) Close(ctx context.Context) error {
+	l.mu.Lock()
+	p := l.warm
+	l.warm = nil
+	l.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	return p.Stop(ctx)
+}
+
 // Start returns once a child process has its spec. The member stops when ctx ends or its Stop is called.
 func (l *Launcher) Start(ctx context.Context, launch srvboot.Launch) (srvboot.Member, error) {
 	l.mu.Lock()
