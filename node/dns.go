@@ -130,7 +130,11 @@ func (s *nameServer) start() error {
 	if err != nil {
 		return err
 	}
-	if _, err := caddy.Start(in); err != nil {
+	var own *usageError
+	switch _, err := caddy.Start(in); {
+	case errors.As(err, &own):
+		return own // it says all by itself
+	case err != nil:
 		return fmt.Errorf("start the name server: %w", err)
 	}
 	return nil
