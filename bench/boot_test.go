@@ -62,9 +62,16 @@ func median(v []float64) float64 {
 
 func build(b *testing.B, out, pkg string) {
 	b.Helper()
-	if text, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
+	if text, err := buildCommand(out, pkg).CombinedOutput(); err != nil {
 		b.Fatalf("build %s: %v\n%s", pkg, err, text)
 	}
+}
+
+// buildCommand builds without cgo, as both are released.
+func buildCommand(out, pkg string) *exec.Cmd {
+	cmd := exec.Command("go", "build", "-o", out, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return cmd
 }
 
 // measure boots a rack, waits until every member is healthy, and stops it. Time in milliseconds, memory in MiB for

@@ -201,13 +201,13 @@ func (n *Node) runMember(ctx, services context.Context) error {
 	if err := n.memLock.Acquire(ctx); err != nil {
 		return err
 	}
-	n.launcher.Prewarm(ctx)
 	select {
 	case <-n.certs.Ready():
 	case <-ctx.Done():
-		return n.closeLauncher()
+		return nil
 	}
 	defer n.peers.close()
+	n.launcher.Prewarm(ctx)
 	return errors.Join(n.boot.Run(ctx), n.closeLauncher())
 }
 

@@ -63,7 +63,6 @@ type Boot struct {
 	ballot    Ballot
 	moved     time.Time
 	accepted  time.Time
-	hold      time.Time
 	retry     backoff
 	member    member
 	deaths    []Death

@@ -67,8 +67,6 @@ func (b *Boot) ask(now time.Time) {
 func (b *Boot) interval(name string, now time.Time) time.Duration {
 	t := b.o.Timing
 	switch {
-	case !b.hold.IsZero() && name == b.firstMember():
-		return t.FirstPoll
 	case b.member.runs() && !b.healthy(now):
 		return t.Unhealthy
 	case !b.member.runs() && now.Sub(b.stirred) < t.SlowAfter:
@@ -173,11 +171,11 @@ func (b *Boot) hinted(name string) {
 	now := time.Now()
 	t := b.o.Timing
 	age := now.Sub(p.At)
-	birth := b.phase() == Accepted && now.Sub(b.accepted) < t.Slow || !b.hold.IsZero()
-	if age > t.Slow || birth && age >= t.FirstPoll/2 {
+	birth := b.phase() == Accepted && now.Sub(b.accepted) < t.Slow
+	if age > t.Slow || birth && age >= t.BirthPoll {
 		p.askNow()
 	} else if birth {
-		p.next = minTime(p.next, p.At.Add(t.FirstPoll/2))
+		p.next = minTime(p.next, p.At.Add(t.BirthPoll))
 	}
 }
 

@@ -20,9 +20,6 @@ func (b *Boot) advance() bool {
 	}
 	p := Decide(b.facts())
 	b.planned(p, now)
-	if p.Action != New {
-		b.hold = time.Time{}
-	}
 	if p.Action == Birth {
 		return b.propose()
 	}
@@ -94,9 +91,6 @@ func (b *Boot) executeNew(p Plan) bool {
 		b.askAllNow()
 		return true
 	}
-	if b.held() {
-		return false
-	}
 	b.spawn(b.launch(p))
 	return false
 }
@@ -115,49 +109,6 @@ func (b *Boot) stamp(nonce string, next func(device uint64) Marker) bool {
 	}
 	b.disk.Data = Stamped
 	return true
-}
-
-// held reports whether the start waits for the first member's peer port (T5): members that start at once stall on
-// each other's ports for a second each, since etcd answers there only after it asked the others
-// (etcd server/etcdserver/bootstrap.go, isMemberBootstrapped).
-func (b *Boot) held() bool {
-	now := time.Now()
-	if b.hold.IsZero() {
-		b.hold = now.Add(b.o.Timing.FirstMember)
-	}
-	first := b.firstMember()
-	p := b.peers[first]
-	serves := p != nil && p.Fresh(now, FreshFor) && p.State.Member != nil
-	if first == b.home.Node || p == nil || serves || !now.Before(b.hold) {
-		return false
-	}
-	p.next = minTime(p.next, maxTime(now, p.At.Add(b.o.Timing.FirstPoll)))
-	if !p.asking {
-		b.at(p.next)
-	}
-	b.at(b.hold)
-	return true
-}
-
-func maxTime(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-// firstMember is the member with the first peer URL, in etcd's order.
-func (b *Boot) firstMember() string {
-	if b.disk.Marker == nil || b.disk.Marker.Accepted == nil {
-		return ""
-	}
-	var first GenesisMember
-	for _, m := range b.disk.Marker.Accepted.Genesis.Members {
-		if first.PeerURL == "" || m.PeerURL < first.PeerURL {
-			first = m
-		}
-	}
-	return first.Name
 }
 
 // executeExisting starts a member that was added to a living cluster, or whose cluster has changed since its birth.

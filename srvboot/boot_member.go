@@ -85,7 +85,6 @@ func (b *Boot) spawn(l Launch) bool {
 		return false
 	}
 	b.member = member{m: m, since: time.Now(), want: l}
-	b.hold = time.Time{}
 	b.o.Log.Info("member started", zap.Bool("new", l.New), zap.String("genesis", l.Token), zap.String("member_id", l.MemberID))
 	b.say()
 	b.askAllNow()

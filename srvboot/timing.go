@@ -14,8 +14,8 @@ type Timing struct {
 	Resend, NewBallot, NextProposer time.Duration
 	// Complain is how long a node waits before it says so in the log.
 	Complain time.Duration
-	// FirstMember bounds the wait for the first member's peer port at birth, FirstPoll is between two questions then.
-	FirstMember, FirstPoll time.Duration
+	// BirthPoll is the least time between two questions to a node that asks this one while a genesis is accepted.
+	BirthPoll time.Duration
 	// BackoffMin and BackoffMax bound the wait before a dead member is started again; Settled is how long a member
 	// runs before the wait starts over.
 	BackoffMin, BackoffMax, Settled time.Duration
@@ -31,8 +31,8 @@ func DefaultTiming() Timing {
 		Poll: 100 * time.Millisecond, Slow: time.Second, SlowAfter: 10 * time.Second, Unhealthy: 250 * time.Millisecond,
 		AskTimeout: 2 * time.Second, TellTimeout: 5 * time.Second,
 		Resend: time.Second, NewBallot: 5 * time.Second, NextProposer: 10 * time.Second,
-		Complain:    2 * time.Second,
-		FirstMember: 2 * time.Second, FirstPoll: 25 * time.Millisecond,
+		Complain:   2 * time.Second,
+		BirthPoll:  12 * time.Millisecond,
 		BackoffMin: 100 * time.Millisecond, BackoffMax: 10 * time.Second, Settled: 10 * time.Second,
 		StopMember: 5 * time.Second, Remember: 5 * time.Second,
 	}

@@ -66,7 +66,10 @@ func (c *child) before(ctx context.Context, cfg *embed.Config) error {
 	}
 	sort.Slice(members, func(i, j int) bool { return members[i].PeerURL < members[j].PeerURL })
 	if c.spec.New {
-		return c.beforeNew(members, token)
+		if err := c.beforeNew(members, token); err != nil {
+			return err
+		}
+		return c.afterFirst(ctx, cfg, members[0].PeerURL)
 	}
 	return c.beforeExisting(ctx, cfg, members)
 }

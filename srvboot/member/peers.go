@@ -33,6 +33,9 @@ const (
 	// parent decides anew.
 	joinPatience = 15 * time.Second
 	joinRetry    = 200 * time.Millisecond
+	// firstPatience is how long a birth waits for its first member, firstRetry is between two looks at its port.
+	firstPatience = 2 * time.Second
+	firstRetry    = 5 * time.Millisecond
 	// maxMembers bounds the answer of a peer.
 	maxMembers = 1 << 20
 )
@@ -87,6 +90,29 @@ func askPeer(ctx context.Context, client *http.Client, u string) peerAnswers {
 	a.cluster = hexID(uint64(id))
 	a.err = json.NewDecoder(io.LimitReader(resp.Body, maxMembers)).Decode(&a.members)
 	return a
+}
+
+// afterFirst lets the member with the first peer URL start ahead of the others (safety.md T5). etcd opens its peer
+// port before it serves there, and at a birth asks the others, in the order of their URLs, whether they have been
+// bootstrapped (etcd server/etcdserver/bootstrap.go, isMemberBootstrapped): members that start together stall on each
+// other's silent ports for a second each. When the first one does not serve in time, the stall is the lesser evil.
+func (c *child) afterFirst(ctx context.Context, cfg *embed.Config, first string) error {
+	if cfg.AdvertisePeerUrls[0].String() == first {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstPatience)
+	defer cancel()
+	for {
+		answers, err := askPeers(ctx, cfg, []string{first})
+		if err != nil || answers[0].err == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(firstRetry):
+		}
+	}
 }
 
 // beforeExisting lets a member join only once every peer that can be reached lists it under the expected ID. etcd

@@ -15,37 +15,11 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
 
-// awaitMembers waits until a peer URL answers /members, as srvboot does before it starts the others (safety.md T5).
-func (r *rack) awaitMembers(asker, peer *testNode) {
-	r.t.Helper()
-	pair, err := tls.LoadX509KeyPair(asker.tls.PeerCert, asker.tls.PeerKey)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	_, u, _ := cutURL(peer.peer)
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
-		TLSClientConfig:   &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: r.ca.pool},
-		DisableKeepAlives: true,
-	}}
-	for late := time.Now().Add(2 * time.Second); time.Now().Before(late); {
-		resp, err := client.Get(fmt.Sprintf("https://%s:%s/members", peer.addr, u.port))
-		if err == nil {
-			resp.Body.Close()
-			return
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-r.t.Context().Done():
-		}
-	}
-}
-
-// startAll starts the first member, and the others once it answers; launchers may be warm already.
+// startAll starts all members at once: the first serves before the others open their ports (safety.md T5), or this
+// would stall for a second. Launchers may be warm already.
 func (r *rack) startAll(ls []*Launcher) []*Process {
 	ps := make([]*Process, len(r.nodes))
-	ps[0] = r.start(ls[0], r.launch(r.nodes[0]))
-	r.awaitMembers(r.nodes[1], r.nodes[0])
-	for i := 1; i < len(r.nodes); i++ {
+	for i := range r.nodes {
 		ps[i] = r.start(ls[i], r.launch(r.nodes[i]))
 	}
 	return ps
