@@ -1,6 +1,7 @@
 package node
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
@@ -31,8 +33,13 @@ type nameServer struct {
 	// refused is told why a Corefile was not taken; apply is told the options of the Corefile that now serves.
 	refused func(error)
 	apply   func(*Options)
+	// certificate is shown at tls://, https:// and quic:// doors that have no tls line of their own.
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// addrs are bound when the server block has no bind line.
 	addrs func() []netip.Addr
+
+	// identity says that all our doors have one TLS policy; set before start, then read-only.
+	identity *dnsserver.TLSConfigIdentity
 
 	mu sync.Mutex
 	// inst and pending are guarded by mu; pending are the options of the Corefile being started.
@@ -95,6 +102,11 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		if err := checkPorts(cfg.ListenHosts, cfg.Port); err != nil {
 			return plugin.Error(pluginName, err)
 		}
+	}
+	if cfg.TLSConfig == nil && cfg.Transport != transport.DNS {
+		// CoreDNS would serve such a door in plain text (core/dnsserver/server_tls.go).
+		cfg.TLSConfig = &tls.Config{GetCertificate: s.certificate, MinVersion: tls.VersionTLS12}
+		cfg.SetTLSConfigIdentity(s.identity)
 	}
 	h := zone.NewHandler(s.store)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
@@ -188,7 +190,7 @@ func (n *Node) makeParts(o *Options) error {
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
-	n.dns = &nameServer{log: n.log, store: n.store, addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+	n.dns = &nameServer{log: n.log, store: n.store, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {
@@ -199,6 +201,16 @@ func (n *Node) makeParts(o *Options) error {
 			return path, text, err
 		}}
 	return nil
+}
+
+// serverCertificate reads the published pair at each handshake, as etcd does, so that a renewal needs no signal.
+func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	f := n.certs.Files()
+	pair, err := tls.LoadX509KeyPair(f.ServerCert, f.ServerKey)
+	if err != nil {
+		return nil, fmt.Errorf("the server certificate is not there yet: %w", err)
+	}
+	return &pair, nil
 }
 
 func (n *Node) zoneOptions(o *Options) zone.Options {

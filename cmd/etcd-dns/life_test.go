@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/etcd-dns/etcd-dns/certs"
 	"github.com/etcd-dns/etcd-dns/node"
 )
 
@@ -275,5 +278,38 @@ func TestLastGoodCorefile(t *testing.T) {
 	l.edit("noode infra0", "node infra0")
 	l.signal(syscall.SIGHUP)
 	l.await("well again", func(s node.Status) bool { return s.OK })
+	l.end()
+}
+
+// A second server block without a body is another door: DNS over TLS, with the node's own certificate.
+func TestTLSDoor(t *testing.T) {
+	l := startOne(t, "127.0.98.10")
+	l.await("healthy", func(s node.Status) bool { return s.OK })
+	l.signal(syscall.SIGTERM)
+	if err := l.cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	l.edit("one.example.com:5353 {", "tls://one.example.com:8853 {\n    etcdsrv\n}\none.example.com:5353 {")
+	again := exec.Command(l.cmd.Path, "run", "--corefile", l.options.Corefile, "--name", "infra0")
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.cmd = again
+	l.await("healthy again", func(s node.Status) bool { return s.OK })
+	b, err := certs.LoadBundle(l.options.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(b.RootPEM())
+	q := new(dns.Msg).SetQuestion("_etcd-client-ssl._tcp.one.example.com.", dns.TypeSRV)
+	c := &dns.Client{Net: "tcp-tls", TLSConfig: &tls.Config{RootCAs: roots, ServerName: "infra0.one.example.com"}, Timeout: 5 * time.Second}
+	r, _, err := c.Exchange(q, net.JoinHostPort(l.addr, "8853"))
+	if err != nil || len(r.Answer) != 1 || !r.Authoritative {
+		t.Errorf("over TLS: got %v, %v", r, err)
+	}
+	if r, _, err := (&dns.Client{Net: "tcp", Timeout: 2 * time.Second}).Exchange(q, net.JoinHostPort(l.addr, "8853")); err == nil {
+		t.Errorf("the door answers without TLS: %v", r)
+	}
 	l.end()
 }

@@ -1,0 +1,149 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+	"github.com/etcd-dns/etcd-dns/srvboot"
+)
+
+// fakeBoot answers as a node of its name, or as whom it is told to be.
+type fakeBoot struct {
+	state srvboot.State
+	from  chan string
+}
+
+func (f fakeBoot) HandleState(from string) srvboot.State {
+	f.from <- from
+	return f.state
+}
+
+func (f fakeBoot) HandlePrepare(_ context.Context, from string, req srvboot.Prepare) (srvboot.Reply, error) {
+	f.from <- from
+	return srvboot.Reply{OK: req.Ballot.N == 7, State: f.state}, nil
+}
+
+func (f fakeBoot) HandleAccept(context.Context, string, srvboot.Accept) (srvboot.Reply, error) {
+	return srvboot.Reply{}, errors.New("the disk is full")
+}
+
+func newTestBundle(t *testing.T) *certs.Bundle {
+	t.Helper()
+	b, _, err := certs.NewBundle(certs.InitOptions{Domain: "rack1.example.com", Names: map[string][]string{"": {"infra0", "infra1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// newTestCerts issues a node's certificates.
+func newTestCerts(t *testing.T, b *certs.Bundle, node string) *certs.Manager {
+	t.Helper()
+	m := certs.NewManager(certs.Options{Bundle: b, Node: node, Dir: t.TempDir(), Addrs: func() []netip.Addr { return nil }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-m.Ready():
+	case <-time.After(30 * time.Second):
+		t.Fatal("no certificates within 30 s")
+	}
+	return m
+}
+
+// The admin port knows who asks, believes only this bundle's nodes, and a caller believes only the node it asked.
+func TestAdminPort(t *testing.T) {
+	ours, theirs := newTestBundle(t), newTestBundle(t)
+	at := netip.MustParseAddr("127.0.99.10")
+	const port = 2378
+	boot := fakeBoot{state: srvboot.State{Format: srvboot.Format, Bundle: ours.ID(), Node: "infra0"}, from: make(chan string, 10)}
+	serve := func(b fakeBoot, at netip.Addr) {
+		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, "infra0").AdminServerTLS(), boot: b, log: zap.NewNop()}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.serve(ctx, []netip.Addr{at}, port) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	serve(boot, at)
+	caller := func(b *certs.Bundle, at netip.Addr) *peers {
+		p := &peers{bundle: ours.ID(), port: port, addrs: func(string) []netip.Addr { return []netip.Addr{at} }, tls: newTestCerts(t, b, "infra1").AdminClientTLS}
+		t.Cleanup(p.close)
+		return p
+	}
+	good := caller(ours, at)
+	s, err := good.State(t.Context(), "infra0")
+	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); { // until the port is open
+		s, err = good.State(t.Context(), "infra0")
+	}
+	if err != nil || s.Node != "infra0" {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+	if from := <-boot.from; from != "infra1" {
+		t.Errorf("the caller is %q, want infra1", from)
+	}
+	if r, err := good.Prepare(t.Context(), "infra0", srvboot.Prepare{Format: srvboot.Format, Ballot: srvboot.Ballot{N: 7}}); err != nil || !r.OK {
+		t.Errorf("prepare: got %+v, %v; want what the other side decoded", r, err)
+	}
+	if _, err := good.Accept(t.Context(), "infra0", srvboot.Accept{}); err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("accept: got %v, want the other side's reason", err)
+	}
+	if _, err := good.State(t.Context(), "infra1"); err == nil {
+		t.Error("infra0's certificate passed for infra1's")
+	}
+	if _, err := caller(theirs, at).State(t.Context(), "infra0"); err == nil {
+		t.Error("a node of another bundle was answered")
+	}
+	if len(boot.from) != 1 { // the Prepare's
+		t.Errorf("%d further calls reached the node, want 1", len(boot.from))
+	}
+	other := netip.MustParseAddr("127.0.99.11")
+	for i, state := range []srvboot.State{
+		{Format: srvboot.Format, Bundle: ours.ID(), Node: "infra7"},
+		{Format: srvboot.Format, Bundle: theirs.ID(), Node: "infra0"},
+		{Format: srvboot.Format + 1, Bundle: ours.ID(), Node: "infra0"},
+	} {
+		other = other.Next()
+		serve(fakeBoot{state: state, from: make(chan string, 1000)}, other)
+		p := caller(ours, other)
+		_, err := p.State(t.Context(), "infra0")
+		for end := time.Now().Add(10 * time.Second); err != nil && strings.Contains(fmt.Sprint(err), "refused") && time.Now().Before(end); {
+			_, err = p.State(t.Context(), "infra0")
+		}
+		if err == nil || strings.Contains(fmt.Sprint(err), "refused") {
+			t.Errorf("state %d: got %v, want an error that says what was expected", i, err)
+		}
+	}
+}
+
+func TestSocketInADeepDirectory(t *testing.T) {
+	path := t.TempDir() + strings.Repeat("/"+strings.Repeat("d", 60), 4) + "/run/admin.sock"
+	l, err := listenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := dialSocket(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
