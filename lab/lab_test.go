@@ -239,7 +239,7 @@ func (l *Lab) Holds(what string, during time.Duration, cond func() error) {
 	var broken error
 	_ = poll(during, func() error {
 		if broken = cond(); broken != nil {
-			return nil
+			return nil //nolint:nilerr // a broken condition ends the poll
 		}
 		return errors.New("holds so far")
 	})

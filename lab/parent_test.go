@@ -120,7 +120,7 @@ func (l *Lab) reloadParent() {
 	l.Wait("NSD serves the new zone", 10*time.Second, func() error {
 		m, err := l.Query(clientHost, l.Addr(parentHost), "example.com", dns.TypeSOA)
 		if err != nil || len(m.Answer) != 1 {
-			return fmt.Errorf("%v %v", m, err)
+			return fmt.Errorf("%v: %w", m, err)
 		}
 		if soa := m.Answer[0].(*dns.SOA); soa.Serial != want {
 			return fmt.Errorf("serial %d, want %d", soa.Serial, want)

@@ -163,7 +163,7 @@ func (l *Lab) WaitHealthy(names ...string) {
 	for _, name := range names {
 		l.Wait(name+" is well", healthyLimit, func() error {
 			if n := l.node(name); !n.up() {
-				return fmt.Errorf("it has ended: %v", n.proc.err)
+				return fmt.Errorf("it has ended: %w", n.proc.err)
 			}
 			return l.Tool(name, "status").Err()
 		})

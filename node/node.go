@@ -113,7 +113,7 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.awaitAddresses(ctx); err != nil {
 		return ignoreCanceled(ctx, err)
 	}
-	if err := n.startDNS(ctx); err != nil {
+	if err := n.startDNS(); err != nil {
 		return err
 	}
 	services, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -143,7 +143,7 @@ func (n *Node) awaitAddresses(ctx context.Context) error {
 }
 
 // startDNS publishes what the disk knows and starts the name server.
-func (n *Node) startDNS(ctx context.Context) error {
+func (n *Node) startDNS() error {
 	o := n.options()
 	n.publisher.load()
 	n.publisher.report(n.publisher.once(n.boot.Report().View))

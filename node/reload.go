@@ -40,9 +40,7 @@ func (n *Node) checkReload(o *Options) error {
 func (n *Node) applyOptions(o *Options) {
 	old := n.options()
 	n.opts.Store(o)
-	for _, w := range n.lineEdits(old, o) {
-		o.Warnings = append(o.Warnings, w)
-	}
+	o.Warnings = append(o.Warnings, n.lineEdits(old, o)...)
 	for _, w := range o.Warnings {
 		n.log.Warn(w)
 	}

@@ -17,11 +17,11 @@ import (
 type Knowledge int
 
 const (
-	// Unknown: some node that must be asked has not answered, so nothing may be published or denied.
+	// Unknown means: some node that must be asked has not answered, so nothing may be published or denied.
 	Unknown Knowledge = iota
-	// Unborn: every node that must be asked said so within the last ten seconds.
+	// Unborn means: every node that must be asked said so within the last ten seconds.
 	Unborn
-	// Born: a genesis is known to be born; Members is complete.
+	// Born means: a genesis is known to be born; Members is complete.
 	Born
 )
 

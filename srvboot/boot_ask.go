@@ -44,8 +44,8 @@ func (b *Boot) ask(now time.Time) {
 			b.peers[name] = p
 		}
 		if !p.asking && !now.Before(p.next) {
-			p.next = now.Add(b.interval(name, now))
-			b.askOne(p, now)
+			p.next = now.Add(b.interval(now))
+			b.askOne(p)
 		}
 		if !p.asking { // its answer wakes the loop
 			b.at(p.next)
@@ -59,12 +59,12 @@ func (b *Boot) ask(now time.Time) {
 	if !b.member.runs() && !b.namesake.asking && !now.Before(b.namesake.next) {
 		b.namesake.Node = b.home.Node
 		b.namesake.next = now.Add(b.o.Timing.Slow)
-		b.askOne(&b.namesake, now)
+		b.askOne(&b.namesake)
 	}
 }
 
-// interval is the time between two questions to a node.
-func (b *Boot) interval(name string, now time.Time) time.Duration {
+// interval is the time between two questions to the same node.
+func (b *Boot) interval(now time.Time) time.Duration {
 	t := b.o.Timing
 	switch {
 	case b.member.runs() && !b.healthy(now):
@@ -100,7 +100,7 @@ func (p *peer) askNow() {
 }
 
 // askOne asks beside the loop.
-func (b *Boot) askOne(p *peer, now time.Time) {
+func (b *Boot) askOne(p *peer) {
 	p.asking = true
 	p.sent++
 	number, node := p.sent, p.Node

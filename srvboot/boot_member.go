@@ -63,11 +63,11 @@ func (r *backoff) failed(now time.Time, t Timing) {
 }
 
 // spawn publishes what may be published and starts the member.
-func (b *Boot) spawn(l Launch) bool {
+func (b *Boot) spawn(l Launch) {
 	now := time.Now()
 	if now.Before(b.retry.until) {
 		b.at(b.retry.until)
-		return false
+		return
 	}
 	b.look()
 	if err := b.publish(); err != nil {
@@ -75,21 +75,20 @@ func (b *Boot) spawn(l Launch) bool {
 		if l.New || b.phase() == Joining {
 			b.retry.failed(now, b.o.Timing)
 			b.at(b.retry.until)
-			return false
+			return
 		}
 	}
 	m, err := b.o.Launcher.Start(context.WithoutCancel(b.ctx), l)
 	if err != nil {
 		b.o.Log.Error("cannot start the member", zap.Error(err))
 		b.buried(fmt.Sprintf("not started: %v", err))
-		return false
+		return
 	}
 	b.member = member{m: m, since: time.Now(), want: l}
 	b.o.Log.Info("member started", zap.Bool("new", l.New), zap.String("genesis", l.Token), zap.String("member_id", l.MemberID))
 	b.say()
 	b.askAllNow()
 	b.reported()
-	return true
 }
 
 func (b *Boot) publish() error {

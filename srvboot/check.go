@@ -15,13 +15,13 @@ import (
 type Level string
 
 const (
-	// LevelOK: as it should be.
+	// LevelOK means: as it should be.
 	LevelOK Level = "ok"
-	// LevelWarn: works, but something deserves attention.
+	// LevelWarn means: works, but something deserves attention.
 	LevelWarn Level = "warn"
-	// LevelFail: does not work, or is not safe.
+	// LevelFail means: does not work, or is not safe.
 	LevelFail Level = "fail"
-	// LevelSkip: nothing to look at; Detail says why.
+	// LevelSkip means: nothing to look at; Detail says why.
 	LevelSkip Level = "skip"
 )
 

@@ -43,7 +43,7 @@ func (d *Disk) classify(m *Marker) etcdDir {
 	log, err := d.wal.read(d.memberPath("wal"))
 	switch {
 	case errors.Is(err, errNoWAL):
-		return d.classifyNoWAL(names, stamp, m)
+		return d.classifyNoWAL(stamp, m)
 	case err != nil:
 		return broken("write-ahead log: %v", err)
 	}
@@ -103,7 +103,7 @@ func started(p Phase) bool {
 }
 
 // classifyNoWAL is for a directory with member/ and without a file of the write-ahead log.
-func (d *Disk) classifyNoWAL(names []string, stamp string, m *Marker) etcdDir {
+func (d *Disk) classifyNoWAL(stamp string, m *Marker) etcdDir {
 	db, err := readDB(d.memberPath(filepath.Join("snap", "db")))
 	if err != nil {
 		return broken("no write-ahead log, and a database that cannot be read: %v", err)

@@ -6,18 +6,18 @@ import "time"
 type Data string
 
 const (
-	// None: no file at all, or no directory.
+	// None means: no file at all, or no directory.
 	None Data = "none"
-	// Stamped: only the stamp, with the nonce of the marker.
+	// Stamped means: only the stamp, with the nonce of the marker.
 	Stamped Data = "stamped"
-	// Stub: a write-ahead log whose IDs match the marker, without an entry and without a hard state; or, beside the
+	// Stub means: a write-ahead log whose IDs match the marker, without an entry and without a hard state; or, beside the
 	// stamp of a born marker, what etcd makes before its log.
 	Stub Data = "stub"
-	// HasMember: a write-ahead log whose IDs match the marker, or any when there is no marker.
+	// HasMember means: a write-ahead log whose IDs match the marker, or any when there is no marker.
 	HasMember Data = "member"
-	// Alien: a write-ahead log whose IDs are not the marker's.
+	// Alien means: a write-ahead log whose IDs are not the marker's.
 	Alien Data = "alien"
-	// Broken: all else, such as a database without a log or an unreadable log.
+	// Broken means: all else, such as a database without a log or an unreadable log.
 	Broken Data = "broken"
 )
 

@@ -12,21 +12,21 @@ type Phase string
 
 // The phases, in order: fresh → promised → accepted → born → running; joining → running; any → removed or fenced.
 const (
-	// Fresh: this node promised nothing yet. It is the phase of a node without a marker as well.
+	// Fresh means: this node promised nothing yet. It is the phase of a node without a marker as well.
 	Fresh Phase = "fresh"
-	// Promised: it promised a ballot and accepted nothing.
+	// Promised means: it promised a ballot and accepted nothing.
 	Promised Phase = "promised"
-	// Accepted: it accepted a genesis, which from here on is the truth for birth, whatever the Corefile says.
+	// Accepted means: it accepted a genesis, which from here on is the truth for birth, whatever the Corefile says.
 	Accepted Phase = "accepted"
-	// Born: the genesis is decided; the member may start as new, once, from a stamped directory.
+	// Born means: the genesis is decided; the member may start as new, once, from a stamped directory.
 	Born Phase = "born"
-	// Joining: the member was added to a living cluster and has not written its log yet.
+	// Joining means: the member was added to a living cluster and has not written its log yet.
 	Joining Phase = "joining"
-	// Running: the member's write-ahead log holds entries.
+	// Running means: the member's write-ahead log holds entries.
 	Running Phase = "running"
-	// Removed: the member was removed from its cluster.
+	// Removed means: the member was removed from its cluster.
 	Removed Phase = "removed"
-	// FencedOff: a successor of this node's genesis exists; its data is kept and never served again.
+	// FencedOff means: a successor of this node's genesis exists; its data is kept and never served again.
 	FencedOff Phase = "fenced"
 )
 

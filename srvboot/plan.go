@@ -4,25 +4,25 @@ package srvboot
 type Action string
 
 const (
-	// Wait: do nothing yet; Reason says for what.
+	// Wait means: do nothing yet; Reason says for what.
 	Wait Action = "wait"
-	// Refuse: do nothing until a person acts; Hint says how.
+	// Refuse means: do nothing until a person acts; Hint says how.
 	Refuse Action = "refuse"
-	// Idle: serve DNS only.
+	// Idle means: serve DNS only.
 	Idle Action = "idle"
-	// Birth: take part in the genesis protocol.
+	// Birth means: take part in the genesis protocol.
 	Birth Action = "genesis"
-	// New: start the member as new from a decided genesis.
+	// New means: start the member as new from a decided genesis.
 	New Action = "new"
-	// Restart: start the member on its data.
+	// Restart means: start the member on its data.
 	Restart Action = "restart"
-	// Existing: start the member as a member of a living cluster, expecting MemberID.
+	// Existing means: start the member as a member of a living cluster, expecting MemberID.
 	Existing Action = "existing"
-	// SetAside: rename the data directory, keep it, and decide again.
+	// SetAside means: rename the data directory, keep it, and decide again.
 	SetAside Action = "set-aside"
-	// Rebuild: write the marker again from the write-ahead log, and decide again.
+	// Rebuild means: write the marker again from the write-ahead log, and decide again.
 	Rebuild Action = "rebuild-marker"
-	// StopMember: stop the member and fence its data; a successor of its genesis lives.
+	// StopMember means: stop the member and fence its data; a successor of its genesis lives.
 	StopMember Action = "fence"
 )
 

@@ -30,7 +30,7 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 	if asked := r.IsEdns0(); asked != nil {
 		opt = answerOPT(asked, a, proto)
 	}
-	fit(m, opt, budget(r, opt, proto))
+	fit(m, budget(r, opt, proto))
 	if opt != nil {
 		// RFC 6891 §6.1.1: an answer carries OPT if and only if the query did.
 		m.Extra = append(m.Extra, opt)
@@ -86,7 +86,7 @@ func budget(r *dns.Msg, opt *dns.OPT, proto string) int {
 // fit makes m at most size octets long. RFC 2181 §9: TC is not set for additional records that do not fit, so whole
 // RRsets of them go first, the last one first. RFC 2181 §9 also has a client ignore a truncated answer; nobody can
 // take a part of a member list for all of it when the answer is empty, so TC comes with empty sections.
-func fit(m *dns.Msg, opt *dns.OPT, size int) {
+func fit(m *dns.Msg, size int) {
 	if m.Len() <= size {
 		return
 	}
