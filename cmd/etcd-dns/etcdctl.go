@@ -29,6 +29,10 @@ func newEtcdctl() *cobra.Command {
 			if err := etcdctlEnv(p, args); err != nil {
 				return err
 			}
+			// Older etcdctls want to be told; this one warns about the variable.
+			if err := os.Unsetenv("ETCDCTL_API"); err != nil {
+				return fmt.Errorf("unset ETCDCTL_API: %w", err)
+			}
 			os.Args = append([]string{"etcdctl"}, args...)
 			return silent(ctlv3.Start())
 		},
