@@ -105,6 +105,7 @@ func (b *Boot) remember(now time.Time) {
 	if busy || b.diskErr != nil || now.Sub(b.seenAt) < b.o.Timing.Remember {
 		return
 	}
+	b.rememberIndex()
 	next := Seen{Format: Format, Nodes: maps.Clone(b.disk.Seen.Nodes), Unknown: b.disk.Seen.Unknown}
 	if next.Nodes == nil {
 		next.Nodes = map[string]Sighting{}
@@ -136,4 +137,15 @@ func (b *Boot) remember(now time.Time) {
 	}
 	b.disk.Seen = next
 	b.say()
+}
+
+// rememberIndex writes down how far the own member came, so that an older image of the disk can be told (R9).
+func (b *Boot) rememberIndex() {
+	s, ok := b.member.state()
+	if !ok {
+		return
+	}
+	if err := b.o.Storage.SaveIndex(s.Applied, s.Term); err != nil {
+		b.o.Log.Error("cannot write identity.json", zap.Error(err))
+	}
 }

@@ -34,7 +34,7 @@ func TestBootToRunning(t *testing.T) {
 			inRack(t, n, func(r *rack) {
 				r.start()
 				took := r.within(2*time.Second, "spawned", r.spawned(simNames(n)...))
-				if took > 100*time.Millisecond { // of which the first member's port takes 30 ms
+				if took > 100*time.Millisecond {
 					t.Errorf("all members spawned after %s", took)
 				}
 				t.Logf("all %d members spawned after %s", n, took)

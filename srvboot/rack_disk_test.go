@@ -112,6 +112,9 @@ func (d *simDisk) write(f func()) error {
 
 func (d *simDisk) SaveMarker(m Marker) error { return d.write(func() { d.marker = &m }) }
 func (d *simDisk) SaveSeen(s Seen) error     { return d.write(func() { d.seen = s }) }
+func (d *simDisk) SaveIndex(index, term uint64) error {
+	return d.write(func() { d.id.Index, d.id.Term = max(d.id.Index, index), max(d.id.Term, term) })
+}
 func (d *simDisk) Stamp(nonce string) (uint64, error) {
 	return 42, d.write(func() { d.stamp = nonce })
 }

@@ -17,6 +17,8 @@ type Storage interface {
 	Facts() (DiskFacts, error)
 	SaveMarker(m Marker) error
 	SaveSeen(s Seen) error
+	// SaveIndex remembers the highest applied index and term that the own member reached; it never goes back.
+	SaveIndex(index, term uint64) error
 	// Stamp makes the etcd directory with a stamp of that nonce, and returns the directory's device number.
 	Stamp(nonce string) (device uint64, err error)
 	// SetAside renames the etcd directory so that it is kept, and returns its new path.
