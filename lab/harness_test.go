@@ -228,6 +228,12 @@ func TestHarnessFirstAnswers(t *testing.T) {
 	if err := firstClients(some, all); err != nil {
 		t.Error("clients may be some of the members:", err)
 	}
+	if err := firstClients([]Seen{{Answer: "SERVFAIL"}, {Answer: "0 0 2380 b."}, {Answer: all}}, all); err == nil {
+		t.Error("the first clients may not be some of the members")
+	}
+	if err := firstClients(some[:3], all); err == nil {
+		t.Error("the last clients may not be some of the members")
+	}
 	if err := firstClients(append(some, Seen{Answer: "0 0 2380 c."}), all); err == nil {
 		t.Error("clients may not be strangers")
 	}

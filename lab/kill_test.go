@@ -4,6 +4,8 @@ package lab
 
 import (
 	"fmt"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +28,7 @@ func TestDeaths(t *testing.T) {
 	l.Put("before", "1")
 	born := l.OneCluster()
 	t.Run("Member", func(t *testing.T) { killMember(t, l) })
+	t.Run("Hang", func(t *testing.T) { hangMember(t, l) })
 	t.Run("Node", func(t *testing.T) { killNode(t, l) })
 	t.Run("Power", func(t *testing.T) { powerCycle(t, l) })
 	if now := l.OneCluster(); now != born {
@@ -55,6 +58,42 @@ func killMember(t *testing.T, l *Lab) {
 		unbroken(t, w, n, node, l.Addr("infra0"))
 	}
 	l.GetAt("infra0", "before", "1")
+}
+
+// hangMember: a member that is stopped, not dead, leaves the client set of every node and is named by its own.
+func hangMember(t *testing.T, l *Lab) {
+	client := l.service("client")
+	pid := l.MemberPID("infra1")
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	for _, n := range l.Names() {
+		l.Wait(n+" publishes the other two", 20*time.Second, func() error {
+			if got := l.Ask(clientHost, l.Addr(n), client, dns.TypeSRV); strings.Contains(got, "infra1") || !strings.Contains(got, "infra0") || !strings.Contains(got, "infra2") {
+				return fmt.Errorf("it answers %s", got)
+			}
+			return nil
+		})
+	}
+	if r := l.Tool("infra1", "status"); r.Code != 1 || !strings.Contains(r.Stdout, fmt.Sprintf("hangs, it has said nothing for two seconds; to have it started again: kill -9 %d", pid)) {
+		t.Errorf("status of infra1: %v", r)
+	}
+	if r := l.Tool("infra0", "status"); r.Code != 1 {
+		t.Errorf("status of infra0 says that all is well: %v", r)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	l.WaitHealthy()
+	for _, n := range l.Names() {
+		l.Wait(n+" publishes all", 20*time.Second, func() error {
+			if got := l.Ask(clientHost, l.Addr(n), client, dns.TypeSRV); got != l.complete("client") {
+				return fmt.Errorf("it answers %s", got)
+			}
+			return nil
+		})
+	}
 }
 
 // unbroken checks that a node gave one answer to a question all the time and never fell silent.

@@ -61,8 +61,20 @@ func missing() string {
 	if len(absent) > 0 {
 		return fmt.Sprintf("not installed: %s; try: lab/install.sh", strings.Join(absent, " "))
 	}
-	return ""
+	return forbidden()
 }
+
+// forbidden says why root itself may not make network namespaces, as in a container without the capabilities.
+var forbidden = sync.OnceValue(func() string {
+	name := fmt.Sprintf("edl%d-probe", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+		return fmt.Sprintf("network namespaces are not allowed here: %s", strings.TrimSpace(string(out)))
+	}
+	if out, err := exec.Command("ip", "netns", "delete", name).CombinedOutput(); err != nil {
+		return fmt.Sprintf("network namespaces cannot be deleted here: %s", strings.TrimSpace(string(out)))
+	}
+	return ""
+})
 
 // need skips the test when the lab cannot be built, and fails it instead where lab/install.sh should have run: on
 // Debian as root with CI=true.

@@ -75,3 +75,51 @@ func lineOf(t *testing.T, l *Lab, name, word string) int {
 	t.Fatalf("no %s in the Corefile of %s", word, name)
 	return 0
 }
+
+// Deleting a member's node line removes nothing: its member, its address and the sets stay, over a restart too.
+func TestDeletedLineRemovesNothing(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	server, client := Question{l.service("server"), dns.TypeSRV}, Question{l.service("client"), dns.TypeSRV}
+	addr := Question{"infra2." + l.Domain, dns.TypeA}
+	w := l.Ask100(clientHost, server, addr)
+	l.EditCorefile("infra0", func(s string) string {
+		var kept []string
+		for line := range strings.Lines(s) {
+			if !strings.Contains(line, "node infra2 ") {
+				kept = append(kept, line)
+			}
+		}
+		return strings.Join(kept, "")
+	})
+	l.Signal("infra0", syscall.SIGHUP)
+	l.Wait("the warning of infra0", 10*time.Second, func() error {
+		if r := l.Tool("infra0", "status"); !strings.Contains(r.Stdout, "the node line of infra2 is gone") {
+			return errors.New(r.Stdout)
+		}
+		return nil
+	})
+	stays := func() {
+		for _, q := range []struct {
+			Question
+			want string
+		}{{server, l.complete("server")}, {client, l.complete("client")}, {addr, l.Addr("infra2")}} {
+			l.Wait(q.Name+" at infra0", 20*time.Second, func() error {
+				if got := l.Ask(clientHost, l.Addr("infra0"), q.Name, q.Type); got != q.want {
+					return errorf("it answers %s", got)
+				}
+				return nil
+			})
+		}
+	}
+	stays()
+	w.Stop()
+	for _, n := range l.Names() {
+		unbroken(t, w, n, server, l.complete("server"))
+		unbroken(t, w, n, addr, l.Addr("infra2"))
+	}
+	l.Stop("infra0")
+	l.Start("infra0")
+	stays()
+	l.WaitHealthy("infra1", "infra2")
+}

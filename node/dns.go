@@ -147,7 +147,7 @@ func (s *nameServer) start() error {
 	case errors.As(err, &own):
 		return own // it says all by itself
 	case err != nil:
-		return fmt.Errorf("start the name server: %w", err)
+		return &usageError{what: "start the name server: " + err.Error(), cause: err, hint: "correct that plugin's lines; docs/corefile.md lists the plugins"}
 	}
 	return nil
 }

@@ -77,6 +77,13 @@ func (n *Node) home() srvboot.Home {
 // view is what the member may know of its domain: the members it boots by, and every node's addresses.
 func (n *Node) view(l srvboot.Launch) (member.View, error) {
 	r := n.options().Roster(n.slot)
+	for _, m := range l.Members {
+		if known, ok := n.roster.Load().Node(m.Name); ok {
+			if _, has := r.Node(m.Name); !has {
+				r.Nodes = append(r.Nodes, known) // its line went, the member stays
+			}
+		}
+	}
 	v, err := member.ViewOf(l.Members, r, n.line.Cluster)
 	if err != nil && !l.New {
 		// A restart looks nothing up in SRV, and a member with data must not wait for names that changed.

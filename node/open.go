@@ -180,8 +180,8 @@ func (n *Node) makeParts(o *Options) error {
 	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, Dir: o.File("certs"), Addrs: n.certAddrs,
 		Log: n.log.Named("certs"), Now: time.Now})
 	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: func(name string) []netip.Addr {
-		l, _ := n.options().node(name)
-		return l.Addrs
+		known, _ := n.roster.Load().Node(name) // it outlives a node line
+		return known.Addrs
 	}, tls: n.certs.AdminClientTLS}
 	n.resolver = member.NewResolver(member.ResolverOptions{Own: func() []netip.Addr { return n.line.Addrs }, Log: n.log.Named("resolver")})
 	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,

@@ -35,6 +35,8 @@ const rosterFormat = 1
 type savedRoster struct {
 	Format int           `json:"format"`
 	Views  []roster.View `json:"views"`
+	// Nodes are those of the members, so that a name stays an address when its node line goes.
+	Nodes []roster.Node `json:"nodes"`
 }
 
 // publisher owns the line roster → compile → swap: one goroutine, level-triggered.
@@ -50,8 +52,13 @@ type publisher struct {
 
 	// Owned by run.
 	views []roster.View
+	nodes []roster.Node
 	last  roster.Roster
 	err   string
+	// born is when this run first knew its cluster born; settled is set once every member served since, or did not
+	// in time.
+	born    time.Time
+	settled bool
 }
 
 // ask is a view with the channel that its result is sent on.
@@ -82,7 +89,7 @@ func (p *publisher) load() {
 		p.log.Error("the last good roster cannot be used", zap.String("file", p.file), zap.Error(err))
 		return
 	}
-	p.views = s.Views
+	p.views, p.nodes = s.Views, s.Nodes
 }
 
 // publish serves a view and returns when it is served and saved. The boot loop calls it before it spawns a member.
@@ -146,9 +153,13 @@ func (p *publisher) report(err error) {
 func (p *publisher) once(own roster.View) error {
 	n := p.node
 	views := append(slices.Clone(p.views), own)
-	r := roster.Merge(n.options().Roster(n.slot), views...)
+	r := withKept(roster.Merge(n.options().Roster(n.slot), views...), slices.Concat(p.last.Nodes, p.nodes))
 	rep := n.boot.Report()
-	r = r.WithServing(func(name string) bool { return n.serving(rep, name) }, p.last)
+	serving := func(name string) bool { return n.serving(rep, name) }
+	if !p.isSettled(r, serving) {
+		serving = func(string) bool { return true }
+	}
+	r = r.WithServing(serving, p.last)
 	p.zone.SetOptions(n.zoneOptions(n.options()))
 	changed, err := p.zone.Publish(r, published(rep))
 	if err != nil && !changed {
@@ -174,15 +185,63 @@ func (p *publisher) save(r roster.Roster) error {
 	if len(views) == 0 || sameLists(views, p.views) {
 		return nil
 	}
-	text, err := json.MarshalIndent(savedRoster{Format: rosterFormat, Views: views}, "", "  ")
+	nodes := memberNodes(r)
+	text, err := json.MarshalIndent(savedRoster{Format: rosterFormat, Views: views, Nodes: nodes}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the roster: %w", err)
 	}
 	if err := durable.WriteFile(p.file, text, 0o600); err != nil {
 		return fmt.Errorf("save the last good roster: %w", err)
 	}
-	p.views = views
+	p.views, p.nodes = views, nodes
 	return nil
+}
+
+// settleTime bounds how long after a birth or a start all members are published as serving. A birth takes a second;
+// until each member was heard once, a smaller set would be a guess.
+const settleTime = 10 * time.Second
+
+// isSettled reports whether the client set may follow the members' health: a set that grows from one to all while a
+// cluster boots would be a part of it.
+func (p *publisher) isSettled(r roster.Roster, serving func(string) bool) bool {
+	c, ok := r.Cluster(p.node.line.Cluster)
+	if p.settled || !ok || c.Knowledge != roster.Born {
+		return p.settled
+	}
+	if p.born.IsZero() {
+		p.born = time.Now()
+	}
+	all := !slices.ContainsFunc(c.Members, func(m roster.Member) bool { return !serving(m.Node) })
+	p.settled = all || time.Since(p.born) > settleTime
+	return p.settled
+}
+
+// withKept adds the nodes of members that the configuration no longer names, with the addresses they had: deleting a
+// node line removes nothing.
+func withKept(r roster.Roster, known []roster.Node) roster.Roster {
+	for _, c := range r.Clusters {
+		for _, m := range c.Members {
+			if _, ok := r.Node(m.Node); ok {
+				continue
+			}
+			if i := slices.IndexFunc(known, func(n roster.Node) bool { return n.Name == m.Node }); i >= 0 {
+				r.Nodes = append(r.Nodes, known[i])
+			}
+		}
+	}
+	return r.Clone()
+}
+
+// memberNodes returns the nodes that some cluster's member list names.
+func memberNodes(r roster.Roster) (out []roster.Node) {
+	for _, n := range r.Nodes {
+		if slices.ContainsFunc(r.Clusters, func(c roster.Cluster) bool {
+			return slices.ContainsFunc(c.Members, func(m roster.Member) bool { return m.Node == n.Name })
+		}) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // members returns a cluster's list without the health that belongs to the moment.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 )
@@ -21,8 +22,8 @@ func (n *Node) checkReload(o *Options) error {
 		hint     string
 	}{
 		{"the domain", old.Domain, o.Domain, "a rack keeps its domain; make another one with: etcd-dns init"},
-		{"the node line of " + n.name, true, ok, "etcd-dns member remove " + n.name},
-		{"the cluster of " + n.name, n.line.Cluster, line.Cluster, "etcd-dns member remove " + n.name + ", then add it to the other cluster"},
+		{"the node line of " + n.name, true, ok, "stop the node and remove its member on another one: etcd-dns etcdctl member remove ID"},
+		{"the cluster of " + n.name, n.line.Cluster, line.Cluster, "a node keeps its cluster; make another node line for the other one"},
 		{"peer_port", before.PeerPort, cluster.PeerPort, "peer URLs are part of the cluster; replace the members one by one"},
 		{"tls", before.Plain, cluster.Plain, "a cluster keeps its scheme; restore a snapshot into a new one"},
 		{"data", old.Data, o.Data, "stop the node, move the directory, and start it again"},
@@ -56,8 +57,13 @@ func (n *Node) applyOptions(o *Options) {
 // lineEdits says what an edit of the node lines means: nothing is ever removed by it.
 func (n *Node) lineEdits(old, now *Options) (out []string) {
 	for _, l := range old.Nodes {
-		if _, kept := now.node(l.Name); !kept {
-			out = append(out, fmt.Sprintf("the node line of %s is gone; the member stays until: etcd-dns member remove %s", l.Name, l.Name))
+		next, kept := now.node(l.Name)
+		switch {
+		case !kept:
+			out = append(out, fmt.Sprintf("the node line of %s is gone; its member and its address stay until: etcd-dns etcdctl member remove ID", l.Name))
+		case !slices.Equal(l.Addrs, next.Addrs) || !slices.Equal(l.Peers, next.Peers):
+			out = append(out, fmt.Sprintf("the addresses of %s went from %v to %v; it listens on them after: systemctl restart etcd-dns on %s",
+				l.Name, append(slices.Clone(l.Addrs), l.Peers...), append(slices.Clone(next.Addrs), next.Peers...), l.Name))
 		}
 	}
 	return out

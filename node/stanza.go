@@ -320,7 +320,7 @@ func (p *stanza) addr(s string) (netip.Addr, error) {
 	switch {
 	case err != nil:
 		return a, p.errorf("%q is not an IP address", "write an IPv4 or IPv6 address without port or prefix length", s)
-	case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast():
+	case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast():
 		return a, p.errorf("%s cannot be a node's address", "write the unicast address that the other machines reach it by", s)
 	}
 	a = a.Unmap()

@@ -9,10 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/etcd-dns/etcd-dns/certs"
 	"github.com/etcd-dns/etcd-dns/roster"
@@ -54,6 +57,8 @@ type Status struct {
 	// Corefile is the file that serves now; CorefileError says why a newer one does not.
 	Corefile      string `json:"corefile"`
 	CorefileError string `json:"corefile_error,omitempty"`
+
+	hung int // the process ID of a member that hangs
 }
 
 // NodeStatus is one node as this one sees it.
@@ -143,8 +148,8 @@ func (n *Node) Status() Status {
 	o, rep := n.options(), n.boot.Report()
 	s := Status{
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
-		Problems: []string{}, Warnings: slices.Concat([]string{}, o.Warnings, n.bundleWarnings()), Plan: rep.Plan, Phase: rep.State.Phase,
-		Deaths: slices.Concat([]srvboot.Death{}, rep.Deaths), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
+		Problems: []string{}, Warnings: append(append([]string{}, o.Warnings...), n.bundleWarnings()...), Plan: rep.Plan, Phase: rep.State.Phase,
+		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
 		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Health: noMember,
 	}
 	if a := rep.State.Accepted; a != nil {
@@ -153,10 +158,17 @@ func (n *Node) Status() Status {
 	if m := rep.State.Member; m != nil {
 		s.Cluster, s.Health = m.ClusterID, clusterHealth(s.Members)
 		s.Leader = nameOf(m.Members, m.Leader)
+		s.Plan = srvboot.Plan{Row: rep.Plan.Row, Action: rep.Plan.Action, Reason: "the member runs", MemberID: m.ID}
+		if m.Hung {
+			s.hung = m.PID
+		}
 	} else {
 		s.Waiting = rep.Plan.Reason
 	}
 	s.Problems = append(s.Problems, s.problems()...)
+	if missing := n.unpublished(); missing != "" {
+		s.Problems = append(s.Problems, missing)
+	}
 	s.OK = len(s.Problems) == 0
 	return s
 }
@@ -168,6 +180,8 @@ func (s *Status) problems() (out []string) {
 	}
 	if s.Waiting != "" {
 		out = append(out, "the member does not run: "+s.Waiting)
+	} else if s.hung != 0 {
+		out = append(out, fmt.Sprintf("the member process hangs, it has said nothing for two seconds; to have it started again: kill -9 %d", s.hung))
 	} else if s.Health != healthy {
 		out = append(out, "the cluster is "+s.Health)
 	}
@@ -284,8 +298,37 @@ func (n *Node) zoneStatus() ZoneStatus {
 	return z
 }
 
+// unpublished says what the zone of a born cluster cannot answer.
+func (n *Node) unpublished() string {
+	c, ok := n.roster.Load().Cluster(n.line.Cluster)
+	snap := n.store.Load()
+	if !ok || c.Knowledge != roster.Born || snap == nil {
+		return ""
+	}
+	service := "_etcd-server-ssl"
+	if c.Plain {
+		service = "_etcd-server"
+	}
+	if c.Name != "" {
+		service += "-" + c.Name
+	}
+	a := snap.Lookup(service+"._tcp."+n.options().Domain, dns.TypeSRV)
+	if a.Rcode == dns.RcodeSuccess {
+		return ""
+	}
+	return fmt.Sprintf("the zone cannot answer for %s: %s; give every member a node line with an address", service, a.EDEText)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // bundleWarnings are about the rack as a whole.
 func (n *Node) bundleWarnings() (out []string) {
+	if key := filepath.Join(filepath.Dir(n.options().Bundle), "offline", certs.RootKeyFile); exists(key) {
+		out = append(out, key+" is on this machine; it belongs to you alone: move it away")
+	}
 	if born := n.roster.Load(); born != nil {
 		if c, ok := born.Cluster(n.line.Cluster); ok && c.Knowledge == roster.Born && len(c.Members) == 2 {
 			out = append(out, "two members cannot heal a lost disk by themselves: with one gone there is no quorum; run three")

@@ -120,9 +120,17 @@ func tryListen(l Listener) error {
 
 // isThisProgram compares commands: a check beside a running node finds that node's own ports.
 func isThisProgram(holder string) bool {
-	comm, err := os.ReadFile("/proc/self/comm")
-	name, _, _ := strings.Cut(holder, " (pid ")
-	return err == nil && strings.TrimSuffix(name, "-member") == strings.TrimSpace(string(comm)) && !strings.Contains(holder, ", ")
+	_, after, ok := strings.Cut(holder, " (pid ")
+	pid, _, closed := strings.Cut(after, ")")
+	if !ok || !closed || strings.Contains(after, ", ") {
+		return false // nobody that can be seen, or several
+	}
+	theirs, err := os.Stat("/proc/" + pid + "/exe")
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(ours, theirs)
 }
 
 func executable() string {

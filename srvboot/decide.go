@@ -91,7 +91,7 @@ func rowNamesake(s *situation) (Plan, bool) {
 
 // rowSuccessor is row 3.
 func rowSuccessor(s *situation) (Plan, bool) {
-	const hint = "etcd-dns member replace, once the recovered cluster is healthy"
+	const hint = "keep this data until the recovered cluster is checked: etcd-dns etcdctl endpoint status --cluster"
 	if s.phase == FencedOff {
 		return Plan{Row: 3, Action: Idle, Hint: hint,
 			Reason: "this node was fenced: its cluster was recovered elsewhere, its data is kept"}, true
@@ -139,7 +139,7 @@ func rowBroken(s *situation) (Plan, bool) {
 func (s *situation) broken(row int, what string) Plan {
 	if s.lives == nil {
 		return wait(row, "%s, and no member serves a member list that would let this node be replaced", what).
-			hint("etcd-dns recover, or restore etcd/").waitsFor(s.silent...)
+			hint("restore etcd/ from this node's backup; what another node knows of the cluster: etcd-dns status").waitsFor(s.silent...)
 	}
 	return Plan{Row: row, Action: SetAside, Reason: fmt.Sprintf("%s; %s serves the cluster", what, s.lives.Node)}
 }
@@ -165,7 +165,7 @@ func rowRemoved(s *situation) (Plan, bool) {
 	if !gone {
 		return Plan{}, false
 	}
-	const hint = "etcd-dns member add "
+	const hint = "on another node: etcd-dns etcdctl member add "
 	if e, ok := s.listedURL(); ok && e.ID != s.memberID() {
 		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
@@ -185,7 +185,7 @@ func rowRolledBack(s *situation) (Plan, bool) {
 		return Plan{}, false
 	}
 	return wait(8, "this disk is older than what was seen of this node: %s", why).
-		hint("etcd-dns recover, or put the latest disk back"), true
+		hint("put the latest disk back; without it, on another node: etcd-dns etcdctl member list"), true
 }
 
 // rowMember is row 9: data that nothing speaks against is restarted, whether or not anybody else answers.
@@ -200,7 +200,7 @@ func rowMember(s *situation) (Plan, bool) {
 	}
 	for _, a := range s.born {
 		if g := a.State.Accepted.Genesis; g.ClusterID != d.ClusterID {
-			return refuse(9, "etcd-dns recover adopt, or set etcd/ aside",
+			return refuse(9, "set etcd/ aside with: mv etcd etcd.aside; or give this node the data directory that it had",
 				"genesis.json is missing, etcd/ is of cluster %s, but %s runs cluster %s", d.ClusterID, a.Node, g.ClusterID)
 		}
 	}

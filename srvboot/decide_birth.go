@@ -100,7 +100,7 @@ func (s *situation) birthBlocked(row int) (Plan, bool) {
 	return Plan{}, false
 }
 
-const hintRestore = "etcd-dns recover --new, or etcd-dns snapshot restore"
+const hintRestore = "for a new cluster, make a new bundle: etcd-dns init; for the old one, restore a backup: etcd-dns etcdutl snapshot restore"
 
 func ownGround(s *situation) (Plan, bool) {
 	if s.f.Disk.Volatile == "" || s.f.Home.Ephemeral || s.phase != Fresh {
@@ -148,7 +148,7 @@ func silence(s *situation) (Plan, bool) {
 		parts = append(parts, n+s.whySilent(n))
 	}
 	return wait(0, "birth needs an answer of every node; waiting for %s", strings.Join(parts, ", ")).
-		hint("start etcd-dns there; if a node is dead on arrival: etcd-dns recover birth --without NAME").
+		hint("start it there: systemctl start etcd-dns; if a node is dead on arrival, make the rack without it: etcd-dns init").
 		waitsFor(s.silent...), true
 }
 
@@ -204,7 +204,7 @@ func excuses(s *situation) (Plan, bool) {
 		}
 		return wait(0, "%s excuses [%s] from birth, this node [%s]", a.Node,
 			strings.Join(a.State.Excused, " "), strings.Join(own, " ")).
-			hint("etcd-dns recover birth --without NAME, with all nodes reachable").waitsFor(a.Node), true
+			hint("put the same data directories back, or make the rack anew: etcd-dns init").waitsFor(a.Node), true
 	}
 	return Plan{}, false
 }
@@ -229,15 +229,15 @@ func rowReplace(s *situation) (Plan, bool) {
 	switch {
 	case s.lives == nil:
 		return wait(19, "this node (data %s, phase %s) needs a living cluster to join, and no member serves", s.f.Disk.Data, s.phase).
-			hint("start the other members; if a majority of them is lost: etcd-dns recover").
+			hint("start the other members; if a majority of them is lost, restore a snapshot: etcd-dns etcdutl snapshot restore").
 			waitsFor(append(slices.Clone(s.silent), nodesOf(s.born)...)...), true
 	case !listed:
 		return wait(16, "the cluster lives on %s and does not list %s", s.lives.Node, s.f.Home.peerURL()).
-			hint("etcd-dns member add " + name), true
+			hint("on another node: etcd-dns etcdctl member add " + name), true
 	case e.IsLearner:
 		return wait(17, "learner %s has this node's peer URL, and this disk does not hold it", e.ID).
-			hint("etcd-dns member replace " + name), true
+			hint("this version does not replace members; on another node: etcd-dns etcdctl member list"), true
 	}
 	return wait(18, "voter %s has this node's peer URL, and this disk may have lost its votes (data %s, phase %s)",
-		e.ID, s.f.Disk.Data, s.phase).hint("etcd-dns member replace " + name), true
+		e.ID, s.f.Disk.Data, s.phase).hint("this version does not replace members; on another node: etcd-dns etcdctl member list"), true
 }

@@ -56,6 +56,8 @@ type MemberState struct {
 	IsLearner bool   `json:"is_learner,omitempty"`
 	// Serving says that a linearizable read succeeded within the last two seconds.
 	Serving bool `json:"serving"`
+	// Hung says that the process has said nothing for two seconds; the rest of the state is as old as that.
+	Hung bool `json:"hung,omitempty"`
 	// Members is the member's own applied member list.
 	Members []MemberEntry `json:"members,omitempty"`
 	// Version is etcd's version; PID that of the child process.

@@ -192,16 +192,16 @@ func checkCluster(c roster.Cluster) (errs []error) {
 	seen, hosts := map[string]bool{}, map[string]bool{}
 	for _, m := range c.Members {
 		if !hostLabel(m.Node) || !hostLabel(m.PeerHost) {
-			errs = append(errs, refuse("etcd-dns member list", "member %q of cluster %q with peer host %q: not host labels", m.Node, c.Name, m.PeerHost))
+			errs = append(errs, refuse("etcd-dns etcdctl member list", "member %q of cluster %q with peer host %q: not host labels", m.Node, c.Name, m.PeerHost))
 		}
 		if m.PeerPort == 0 || m.ClientPort == 0 {
-			errs = append(errs, refuse("etcd-dns member list", "member %q of cluster %q has peer port %d and client port %d, expected 1 to 65535", m.Node, c.Name, m.PeerPort, m.ClientPort))
+			errs = append(errs, refuse("etcd-dns etcdctl member list", "member %q of cluster %q has peer port %d and client port %d, expected 1 to 65535", m.Node, c.Name, m.PeerPort, m.ClientPort))
 		}
 		if seen[m.Node] {
-			errs = append(errs, refuse("etcd-dns member list", "member %q is listed twice in cluster %q", m.Node, c.Name))
+			errs = append(errs, refuse("etcd-dns etcdctl member list", "member %q is listed twice in cluster %q", m.Node, c.Name))
 		}
 		if hosts[m.PeerHost] {
-			errs = append(errs, refuse("etcd-dns member list", "two members of cluster %q have the peer host %q", c.Name, m.PeerHost))
+			errs = append(errs, refuse("etcd-dns etcdctl member list", "two members of cluster %q have the peer host %q", c.Name, m.PeerHost))
 		}
 		seen[m.Node], hosts[m.PeerHost] = true, true
 	}

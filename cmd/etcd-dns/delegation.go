@@ -39,10 +39,10 @@ func newDelegation() *cobra.Command {
 			if d.Parent == nil {
 				return nil
 			}
-			say(cmd, "%s", d.Parent.Summary())
 			if !d.Parent.OK {
-				return exitCode(1)
+				return &usageErr{what: d.Parent.Summary(), hint: "publish the records above in the parent zone, then look with: dig +trace NS " + o.Domain}
 			}
+			say(cmd, "%s", d.Parent.Summary())
 			return nil
 		},
 	}

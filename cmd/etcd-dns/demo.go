@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -71,6 +72,14 @@ func newDemo() *cobra.Command {
 
 // run sets up, boots, shows or runs the command, and tears down whatever happened.
 func (d *demo) run(ctx context.Context, args []string) (err error) {
+	if len(args) > 0 {
+		if _, err := exec.LookPath(args[0]); err != nil {
+			return &usageErr{what: fmt.Sprintf("run %s: %v", args[0], err), hint: "name a program that is on the PATH: etcd-dns demo -- sh -c '…'"}
+		}
+	}
+	// A terminal that closes ends the demo in order, too.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
 	if err := d.makeDir(); err != nil {
 		return err
 	}
@@ -103,7 +112,7 @@ func (d *demo) run(ctx context.Context, args []string) (err error) {
 	if len(args) > 0 {
 		return d.command(ctx, args)
 	}
-	d.advise()
+	d.advise(ctx)
 	return d.watch(ctx)
 }
 
@@ -115,11 +124,25 @@ func (d *demo) makeDir() (err error) {
 		if d.dir, err = filepath.Abs(d.dir); err == nil {
 			err = os.MkdirAll(d.dir, 0o755)
 		}
+		if err == nil && foreign(d.dir) {
+			return &usageErr{what: d.dir + " holds other files than a demo's", hint: "choose an empty or a new directory: etcd-dns demo --dir " + d.dir + "/demo"}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("make the demo's directory: %w", err)
 	}
 	return nil
+}
+
+// foreign reports whether a directory holds files, and no demo.
+func foreign(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(dir, "Corefile"))
+	_, locked := os.Stat(filepath.Join(dir, ".lock"))
+	return err != nil && locked != nil
 }
 
 // clean removes a temporary directory; one that was asked for by name is the user's to keep.
@@ -145,6 +168,10 @@ func (d *demo) configure() (err error) {
 		d.options, err = d.rack.write(d.dir, time.Now)
 		if err != nil {
 			return err
+		}
+		// Nobody keeps a demo's root key, and no node needs it.
+		if err := os.RemoveAll(filepath.Join(d.dir, "offline")); err != nil {
+			return fmt.Errorf("remove the demo's root key: %w", err)
 		}
 	} else if err := d.reuse(path); err != nil {
 		return err
@@ -219,7 +246,7 @@ func (d *demo) env() []string {
 	return out
 }
 
-func (d *demo) advise() {
+func (d *demo) advise(ctx context.Context) {
 	out := d.cmd.OutOrStdout()
 	server := d.network.addr(0)
 	ssl := "-ssl"
@@ -239,10 +266,24 @@ func (d *demo) advise() {
   %[1]s etcdctl put greeting hello
   %[1]s status --corefile %[2]s --name infra0 --data %[3]s
   dig @%[4]s -p %[5]d SRV _etcd-client%[6]s._tcp.%[7]s
-  pkill -9 -o -f '^etcd-dns member'   # a member dies; watch it come back
+  kill -9 %[9]d   # the member of infra0 dies; watch it come back
 
 Logs are in %[8]s. Ctrl-C stops everything.
-`, self, d.options.Corefile, d.dataDir("infra0"), server, d.dnsPort, ssl, d.network.domain(), filepath.Join(d.dir, "*.log"))
+`, self, d.options.Corefile, d.dataDir("infra0"), server, d.dnsPort, ssl, d.network.domain(), filepath.Join(d.dir, "*.log"), d.memberPID(ctx))
+}
+
+// memberPID is the process of infra0's member; 0 if it died just now.
+func (d *demo) memberPID(ctx context.Context) int {
+	s, err := node.Fetch(ctx, d.running[0].options)
+	if err != nil {
+		return 0
+	}
+	for _, m := range s.Members {
+		if m.Name == d.running[0].name {
+			return m.PID
+		}
+	}
+	return 0
 }
 
 func (d *demo) dataDir(name string) string { return filepath.Join(d.dir, name) }

@@ -9,6 +9,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
 
 	"github.com/etcd-dns/etcd-dns/certs"
@@ -120,6 +121,9 @@ func (r rack) advise(cmd *cobra.Command, o *node.Options, out string) error {
 	say(cmd, "wrote %s and %s: copy both to %s on every node", filepath.Join(out, "Corefile"), filepath.Join(out, "cluster.bundle"),
 		filepath.Dir(node.DefaultCorefile))
 	say(cmd, "wrote %s: keep it offline, no node needs it", filepath.Join(out, "offline", "root.key"))
+	if len(o.Delegation()) < 2 {
+		say(cmd, "warning: fewer than two name servers have addresses; give at least two nodes theirs, or write ns lines")
+	}
 	switch n := len(r.Nodes); {
 	case n == 2:
 		say(cmd, "warning: two members cannot heal a lost disk by themselves; three can")
@@ -132,6 +136,9 @@ func (r rack) advise(cmd *cobra.Command, o *node.Options, out string) error {
 
 // write makes the three files. Everything is checked before the first one is written.
 func (r rack) write(dir string, now func() time.Time) (*node.Options, error) {
+	if labels, ok := dns.IsDomainName(r.Domain); !ok || labels == 0 || strings.ContainsAny(r.Domain, " :/{}") {
+		return nil, &usage{what: fmt.Sprintf("--domain %q is not a domain name", r.Domain), hint: "name the delegated subdomain, such as rack1.example.com"}
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", dir, err)

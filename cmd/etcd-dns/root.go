@@ -9,8 +9,8 @@ import (
 	"github.com/etcd-dns/etcd-dns/node"
 )
 
-// memberCommand is the hidden command of the child process.
-const memberCommand = "member"
+// memberCommand is the word that the child process is started with; it is no command of the operator's.
+const memberCommand = "run-member"
 
 // examplesFirst is cobra's usage text with the examples on top: most readers need no more.
 const examplesFirst = `{{if .HasExample}}Examples:

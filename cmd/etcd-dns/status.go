@@ -122,6 +122,9 @@ func verdict(s node.Status) string {
 	if s.OK {
 		return "ok"
 	}
+	if s.Health == "healthy" {
+		return "not ok"
+	}
 	return "not ok: " + s.Health
 }
 

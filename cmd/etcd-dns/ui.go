@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -34,10 +35,20 @@ func isUsage(err error) bool {
 // printError writes an error and its hint.
 func printError(w io.Writer, err error) {
 	fmt.Fprintln(w, "etcd-dns: error:", oneLine(err.Error()))
+	fmt.Fprintln(w, "etcd-dns: hint:", oneLine(hintOf(err)))
+}
+
+// hintOf is the error's own hint, or what helps with errors of its kind.
+func hintOf(err error) string {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintln(w, "etcd-dns: hint:", oneLine(h.Hint()))
+		return h.Hint()
 	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return "ls -ld " + path.Path
+	}
+	return "etcd-dns check, and docs/operations.md"
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -23,7 +23,7 @@ const selfExecutable = "/proc/self/exe"
 
 // Options are read-only once given.
 type Options struct {
-	// Executable and Args run the child; empty means this binary with the argument "member".
+	// Executable and Args run the child; empty means this binary with the argument "run-member".
 	Executable string
 	Args       []string
 	// Base returns the spec without what a launch determines; it is asked at each start, so a reload may change it.
@@ -59,7 +59,7 @@ func NewLauncher(o Options) *Launcher {
 		o.Executable = selfExecutable
 	}
 	if o.Args == nil {
-		o.Args = []string{"member"}
+		o.Args = []string{"run-member"}
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()

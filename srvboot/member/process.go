@@ -30,7 +30,7 @@ type Process struct {
 	specW         *os.File
 	metricsSocket string
 
-	state   atomic.Pointer[srvboot.MemberState]
+	state   atomic.Pointer[dated]
 	changed chan struct{}
 
 	// done is closed by supervise, after err and before nothing else.
@@ -123,7 +123,7 @@ func (p *Process) take(line []byte) {
 	switch r.Event {
 	case eventState:
 		r.State.PID = p.cmd.Process.Pid
-		p.state.Store(r.State)
+		p.state.Store(&dated{MemberState: *r.State, at: time.Now()})
 		select {
 		case p.changed <- struct{}{}:
 		default:
@@ -155,7 +155,20 @@ func (p *Process) State() (s srvboot.MemberState, ok bool) {
 	if last == nil {
 		return srvboot.MemberState{}, false
 	}
-	return *last, true
+	s = last.MemberState
+	if time.Since(last.at) > reportsLate && !p.ended() {
+		s.Hung, s.Serving = true, false
+	}
+	return s, true
+}
+
+// reportsLate is when silence means that the process hangs: reports come every sampleEvery.
+const reportsLate = 2 * time.Second
+
+// dated is a report with its arrival.
+type dated struct {
+	srvboot.MemberState
+	at time.Time
 }
 
 // Changed receives after a new report; it holds one signal.
