@@ -186,7 +186,7 @@ func TestEightDays(t *testing.T) {
 	<-time.After(1100 * time.Millisecond)
 	l.StartAll()
 	for _, n := range l.Names() {
-		l.WaitStatus(n, "plan", "recover")
+		l.WaitStatus(n, "plan", "snapshot restore")
 		l.WaitStatus(n, "waiting", "permission")
 	}
 	l.Holds("nobody is born", quiet, l.NoMembers)

@@ -56,6 +56,7 @@ func TestBadReload(t *testing.T) {
 		}
 		return nil
 	})
+	enough(l, w, server)
 	w.Stop()
 	unbroken(t, w, "infra0", server, l.complete("server"))
 	if now := l.MemberPID("infra0"); now != member {
@@ -113,6 +114,7 @@ func TestDeletedLineRemovesNothing(t *testing.T) {
 		}
 	}
 	stays()
+	enough(l, w, server)
 	w.Stop()
 	for _, n := range l.Names() {
 		unbroken(t, w, n, server, l.complete("server"))
@@ -122,4 +124,18 @@ func TestDeletedLineRemovesNothing(t *testing.T) {
 	l.Start("infra0")
 	stays()
 	l.WaitHealthy("infra1", "infra2")
+}
+
+// enough waits until the watcher asked infra0 often enough to say something.
+func enough(l *Lab, w *Watcher, q Question) {
+	l.Wait("the watcher to ask", 60*time.Second, func() error {
+		asked := 0
+		for _, s := range w.Sequence("infra0", q) {
+			asked += s.Count
+		}
+		if asked < 60 {
+			return errorf("it asked %d times", asked)
+		}
+		return nil
+	})
 }

@@ -245,7 +245,7 @@ func TestDirectoryLostWaits(t *testing.T) {
 		r.never(time.Minute, "a member started on a lost directory", func() bool {
 			return r.spawned("n0")() || r.spawned("n1")() || r.spawned("n2")()
 		})
-		if !strings.Contains(r.nodes["n0"].report().Plan.Hint, "recover") {
+		if !strings.Contains(r.nodes["n0"].report().Plan.Hint, "snapshot restore") {
 			t.Errorf("hint %q", r.nodes["n0"].report().Plan.Hint)
 		}
 	})

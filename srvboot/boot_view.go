@@ -131,15 +131,15 @@ func rosterMember(h Home, node, peerURL string) roster.Member {
 	return m
 }
 
-// entryNode is the node of an entry of a member list. A member that never ran has no name yet, but its peer URL names
-// its node, or the node's second host name for raft traffic.
+// entryNode is the node of an entry of a member list. Its peer URL names it, or its second host name for raft traffic;
+// the member's own name is only its word, and until it has published it, etcd calls it "0", "1" (client/pkg/srv/srv.go).
 func entryNode(e MemberEntry) string {
-	if e.Name != "" || len(e.PeerURLs) == 0 {
+	if len(e.PeerURLs) == 0 {
 		return e.Name
 	}
 	u, err := url.Parse(e.PeerURLs[0])
-	if err != nil {
-		return ""
+	if err != nil || net.ParseIP(u.Hostname()) != nil {
+		return e.Name
 	}
 	label, _, _ := strings.Cut(u.Hostname(), ".")
 	return strings.TrimSuffix(label, "-peer")

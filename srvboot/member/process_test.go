@@ -201,7 +201,7 @@ func TestLogRelay(t *testing.T) {
 
 // TestMainByHand: started without a parent it explains itself.
 func TestMainByHand(t *testing.T) {
-	cmd := exec.Command(selfExecutable, "member")
+	cmd := exec.Command(selfExecutable, "run-member")
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(out), "etcd-dns: hint: ") {
 		t.Errorf("exit %d (%v), output %q; want exit %d and a hint", cmd.ProcessState.ExitCode(), err, out, exitUsage)
