@@ -38,7 +38,7 @@ func TestBirthObstacles(t *testing.T) {
 			l.StartAll()
 			l.WaitStatus(tt.at, "plan", tt.says)
 			l.Holds("nobody forms a cluster", quiet, l.NoMembers)
-			if hint := l.StatusText(tt.at, "plan.Hint"); hint == "" {
+			if hint := l.StatusText(tt.at, "plan.hint"); hint == "" {
 				t.Errorf("%s gives no hint: %s", tt.at, l.StatusText(tt.at, "plan"))
 			}
 			remove()

@@ -11,8 +11,8 @@ import (
 
 // Death is how a member ended.
 type Death struct {
-	At     time.Time
-	Reason string
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
 }
 
 // keptDeaths is how many deaths the report shows.

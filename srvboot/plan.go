@@ -29,18 +29,18 @@ const (
 // Plan is what Decide answers.
 type Plan struct {
 	// Row is the row of the decision table that matched, 1 to 20.
-	Row    int
-	Action Action
+	Row    int    `json:"row"`
+	Action Action `json:"action"`
 	// Reason is for the operator: what was seen, with its values.
-	Reason string
+	Reason string `json:"reason"`
 	// Hint is a command that leads out; empty when waiting is enough.
-	Hint string
+	Hint string `json:"hint,omitempty"`
 	// For are the names of the nodes that the plan waits for, sorted.
-	For []string
+	For []string `json:"for,omitempty"`
 	// Genesis is set with New and Existing.
-	Genesis *Genesis
+	Genesis *Genesis `json:"genesis,omitempty"`
 	// Members is the member list to boot by, with Existing.
-	Members []GenesisMember
+	Members []GenesisMember `json:"members,omitempty"`
 	// MemberID is the ID that the member must have, with Existing and Restart when it is known.
-	MemberID string
+	MemberID string `json:"member_id,omitempty"`
 }
