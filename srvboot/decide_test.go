@@ -100,6 +100,18 @@ func serving(edit func([]MemberEntry) []MemberEntry) func(*State) {
 	}
 }
 
+// clock is this node's, wrong or right; answers are dated by it too. A wrong one must neither shorten the wait for
+// the others nor make silence of an answer.
+func clock(now time.Time) mod {
+	return func(f *Facts) {
+		f.Now = now
+		for n, a := range f.Peers {
+			a.At = now.Add(-time.Second)
+			f.Peers[n] = a
+		}
+	}
+}
+
 func successor(s *State) {
 	phase(Running)(s)
 	acc := *s.Accepted
@@ -188,6 +200,9 @@ func decideCases() []struct {
 		{"14 joining, listed", []mod{disk(Stamped), own(Joining), marker(func(m *Marker) { m.MemberID = "00000000000000aa" }), theirs("n1", serving(learner0))}},
 		{"14 joining, not listed", []mod{disk(Stamped), own(Joining), marker(func(m *Marker) { m.MemberID = "00000000000000cc" }), theirs("n1", serving(learner0))}},
 		{"15 all blank", nil},
+		{"15 the clock at 1970", []mod{clock(time.Unix(60, 0).UTC())}},
+		{"15 the clock an hour ahead, within the permission", []mod{clock(decideNow.Add(59 * time.Minute))}},
+		{"15 the clock an hour ahead, beyond the permission", []mod{clock(decideNow.Add(61 * time.Minute))}},
 		{"15 one silent", []mod{silent("n2", "connection refused")}},
 		{"15 answer too old", []mod{func(f *Facts) { a := f.Peers["n2"]; a.At = decideNow.Add(-11 * time.Second); f.Peers["n2"] = a }}},
 		{"15 digests differ", []mod{theirs("n2", func(s *State) { s.Initial = simInitial("n0", "n2"); s.Digest = "0123456789" })}},
