@@ -74,12 +74,12 @@ func TestImports(t *testing.T) {
 	}
 	// dependency → who may import it, and why so few
 	heavy := map[string][]string{
-		"github.com/coredns/":                 {"zone", "node"},                   // CoreDNS embedded: the plugin and its host
-		"github.com/caddyserver/certmagic":    {"certs"},                          // certificates have one owner
-		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member"},      // the member and its files
-		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                   // a pass-through command
-		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                   // a pass-through command
-		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                   // the command line
+		"github.com/coredns/":                 {"zone", "node"},                                 // CoreDNS embedded: the plugin and its host
+		"github.com/caddyserver/certmagic":    {"certs"},                                        // certificates have one owner
+		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member"},                    // the member and its files
+		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
+		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
+		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                                 // the command line
 		"github.com/prometheus/client_golang": {"zone", "zone/front", "node", "srvboot/member"}, // metrics live beside what they count
 	}
 	goFiles(t, func(path string) {
