@@ -16,7 +16,6 @@ import (
 	_ "github.com/coredns/coredns/plugin/reload"
 	_ "github.com/coredns/coredns/plugin/timeouts"
 	_ "github.com/coredns/coredns/plugin/tls"
-	_ "github.com/coredns/coredns/plugin/transfer"
 	_ "github.com/coredns/coredns/plugin/tsig"
 )
 
@@ -24,10 +23,10 @@ import (
 const pluginName = "etcdsrv"
 
 // Directives are the plugins of a server block in the order in which they see a query. The order is CoreDNS's own
-// (core/dnsserver/zdirectives.go); etcdsrv comes last, since it answers everything in its zone.
+// (core/dnsserver/zdirectives.go), and transfer is our own; etcdsrv comes last, since it answers everything in its zone.
 func Directives() []string {
 	return []string{
 		"timeouts", "reload", "nsid", "bufsize", "bind", "ready", "health", "prometheus", "errors", "log",
-		"chaos", "tsig", "acl", "tls", "transfer", pluginName,
+		"chaos", "tsig", "acl", "tls", transferName, pluginName,
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/transport"
+	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
@@ -35,6 +36,8 @@ type nameServer struct {
 	apply   func(*Options)
 	// certificate is shown at tls://, https:// and quic:// doors that have no tls line of their own.
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// transfers hands the zone to secondaries; its key is known at every door.
+	transfers *transfers
 	// addrs are bound when the server block has no bind line.
 	addrs func() []netip.Addr
 
@@ -54,6 +57,7 @@ const serverType = "dns"
 func (s *nameServer) register() error {
 	caddy.Quiet, dnsserver.Quiet = true, true
 	plugin.Register(pluginName, s.setup)
+	plugin.Register(transferName, s.setupTransfer)
 	if err := dnsserver.SetDirectives(Directives()); err != nil {
 		return fmt.Errorf("set the plugin order: %w", err)
 	}
@@ -108,6 +112,12 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		cfg.TLSConfig = &tls.Config{GetCertificate: s.certificate, MinVersion: tls.VersionTLS12}
 		cfg.SetTLSConfigIdentity(s.identity)
 	}
+	if err := s.admitKey(cfg); err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	// RFC 2136 §3.3: UPDATE gets the zone's REFUSED; by default CoreDNS answers NOTIMP.
+	cfg.AllowOpcode(dns.OpcodeUpdate)
+	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler { return signedPlugin{next: next} })
 	h := zone.NewHandler(s.store)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
@@ -124,6 +134,8 @@ func (s *nameServer) started(inst *caddy.Instance) {
 	o := s.pending
 	s.pending = nil
 	s.mu.Unlock()
+	s.transfers.serving(transferBlocks(inst))
+	limitWrites(inst, s.log)
 	if o != nil && !first {
 		s.apply(o)
 	}

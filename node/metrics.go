@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
@@ -33,12 +34,18 @@ func registerMetrics(n *Node) error {
 	return nil
 }
 
+// transferCount is in the default registry, whose metrics the collector passes on.
+var transferCount = promauto.NewCounterVec(prometheus.CounterOpts{Name: "etcd_dns_transfers_total",
+	Help: "Requests for a zone transfer, by type and result."}, []string{"type", "result"})
+
 var (
 	memberUp = prometheus.NewDesc("etcd_dns_member_up", "1 if the etcd member process runs, 0 if it does not.", nil, nil)
 	serving  = prometheus.NewDesc("etcd_dns_member_serving", "1 if the member answered a linearizable read within the last two seconds.", nil, nil)
 	deaths   = prometheus.NewDesc("etcd_dns_member_deaths", "Ends of the member process that this run remembers.", nil, nil)
 	planRow  = prometheus.NewDesc("etcd_dns_plan_row", "The row of the decision table in force; the label names the action.", []string{"action"}, nil)
 	notAfter = prometheus.NewDesc("etcd_dns_certificate_not_after_seconds", "When a certificate ends, as a Unix time.", []string{"slot"}, nil)
+	hasZone  = prometheus.NewDesc("etcd_dns_secondary_serial", "The last serial of a zone that a secondary acknowledged, or was seen to have.", []string{"zone", "secondary", "state"}, nil)
+	behind   = prometheus.NewDesc("etcd_dns_secondary_behind_seconds", "How long a secondary has not been seen to have the newest serial; 0 when it has.", []string{"zone", "secondary"}, nil)
 	badFile  = prometheus.NewDesc("etcd_dns_corefile_error", "1 if the Corefile on disk is not the one that serves.", nil, nil)
 )
 
@@ -60,6 +67,14 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(badFile, flag01(n.corefileError() != ""))
 	for _, s := range n.certs.Status() {
 		gauge(notAfter, float64(s.NotAfter.Unix()), s.Slot)
+	}
+	for _, s := range n.transfers.notifier.Status() {
+		for state, serial := range map[string]*uint32{"acknowledged": s.Acked, "pulled": s.Pulled} {
+			if serial != nil {
+				gauge(hasZone, float64(*serial), s.Zone, s.Address, state)
+			}
+		}
+		gauge(behind, s.Lag(time.Now()).Seconds(), s.Zone, s.Address)
 	}
 	c.passOn(out)
 }

@@ -60,6 +60,7 @@ type Node struct {
 	boot      *srvboot.Boot
 	dns       *nameServer
 	publisher *publisher
+	transfers *transfers
 	notify    *notifier
 }
 
@@ -166,6 +167,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.certs.Run(ctx) })
 	group.Go(func() error { return n.resolver.Run(ctx) })
 	group.Go(func() error { return n.publisher.run(ctx, n.boot.Changed()) })
+	group.Go(func() error { return n.transfers.notifier.Run(ctx) })
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
 	group.Go(func() error { return n.tellSystemd(ctx) })

@@ -22,6 +22,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 	"github.com/etcd-dns/etcd-dns/srvboot/member"
 	"github.com/etcd-dns/etcd-dns/zone"
+	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
 
 // lastGood is the name of the Corefile that served last, below the data directory.
@@ -190,7 +191,11 @@ func (n *Node) makeParts(o *Options) error {
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
-	n.dns = &nameServer{log: n.log, store: n.store, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+	secrets := n.bundle.Secrets()
+	// The zone's own type takes the place of storeZone as soon as it is an xfr.Zone.
+	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
+		func() []netip.Addr { return n.line.Addrs }, &storeZone{origin: o.Domain, store: n.store, log: n.log.Named("transfer")})
+	n.dns = &nameServer{log: n.log, store: n.store, transfers: n.transfers, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {

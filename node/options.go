@@ -47,6 +47,8 @@ type Options struct {
 	TTL time.Duration
 	// Aliases publishes _etcd._tcp, _etcd-ssl._tcp and _etcdv3._tcp as well.
 	Aliases bool
+	// TransferInsecure lets the addresses of the transfer directive have the zone without TSIG, and leaves NOTIFY unsigned.
+	TransferInsecure bool
 	// Contact is the SOA's mailbox as a domain name; empty for hostmaster.DOMAIN.
 	Contact string
 	// Ephemeral allows birth on a file system that does not outlive a power cut.

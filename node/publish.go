@@ -169,6 +169,7 @@ func (p *publisher) once(own roster.View) error {
 	n.roster.Store(&r)
 	if changed {
 		n.resolve(r)
+		n.transfers.notifier.Changed()
 		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
 	}
 	return errors.Join(err, p.save(r))

@@ -47,6 +47,7 @@ func (n *Node) applyOptions(o *Options) {
 	}
 	n.corefile.Store(nil)
 	n.publisher.prompt()
+	n.transfers.notifier.Changed() // signed or not, and the name servers
 	n.certs.Reconcile()
 	n.boot.Prompt()
 	if err := n.keepLastGood(o); err != nil {

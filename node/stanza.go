@@ -39,7 +39,8 @@ func properties() map[string]property {
 		"name": (*stanza).name, "node": (*stanza).node, "ns": (*stanza).ns, "cluster": (*stanza).clusterBlock,
 		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email,
 		"aliases": flag(func(o *Options, v bool) { o.Aliases = v }), "ephemeral": flag(func(o *Options, v bool) { o.Ephemeral = v }),
-		"peer_port": port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
+		"transfer_insecure": flag(func(o *Options, v bool) { o.TransferInsecure = v }),
+		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
 		"election": interval(func(c *ClusterOptions, v time.Duration) { c.Election = v }), "quota": (*stanza).quota,
 	}

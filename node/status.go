@@ -20,6 +20,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/certs"
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
 
 // StatusFormat is the version of the status document.
@@ -54,6 +55,8 @@ type Status struct {
 	Deaths       []srvboot.Death `json:"deaths"`
 	Certificates []CertStatus    `json:"certificates"`
 	Zone         ZoneStatus      `json:"zone"`
+	// Secondaries are those that NOTIFY goes to.
+	Secondaries []xfr.SecondaryStatus `json:"secondaries"`
 	// Corefile is the file that serves now; CorefileError says why a newer one does not.
 	Corefile      string `json:"corefile"`
 	CorefileError string `json:"corefile_error,omitempty"`
@@ -148,9 +151,9 @@ func (n *Node) Status() Status {
 	o, rep := n.options(), n.boot.Report()
 	s := Status{
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
-		Problems: []string{}, Warnings: append(append([]string{}, o.Warnings...), n.bundleWarnings()...), Plan: rep.Plan, Phase: rep.State.Phase,
+		Problems: []string{}, Warnings: slices.Concat([]string{}, o.Warnings, n.bundleWarnings(), n.transfers.warnings(time.Now())), Plan: rep.Plan, Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
-		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Health: noMember,
+		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(), Health: noMember,
 	}
 	if a := rep.State.Accepted; a != nil {
 		s.Genesis = a.Genesis.ID

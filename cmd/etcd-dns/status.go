@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -112,10 +113,24 @@ func writeStatus(w io.Writer, s node.Status) error {
 	for _, m := range s.Members {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.ID, m.Name, strings.Join(m.PeerURLs, " "), role(m), yesNo(m.Serving))
 	}
+	if len(s.Secondaries) > 0 {
+		fmt.Fprintf(t, "\nSECONDARY\tTOLD\tACKNOWLEDGED\tHAS\tERROR\n")
+	}
+	for _, x := range s.Secondaries {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", x.Address, serial(x.Notified), serial(x.Acked), serial(x.Pulled), x.Error)
+	}
 	for _, d := range s.Deaths {
 		fmt.Fprintf(t, "\ndeath\t%s  %s\n", d.At.UTC().Format(time.DateTime), d.Reason)
 	}
 	return t.Flush()
+}
+
+// serial is a zone's serial; a dash while there is none.
+func serial(s *uint32) string {
+	if s == nil {
+		return "-"
+	}
+	return strconv.FormatUint(uint64(*s), 10)
 }
 
 func verdict(s node.Status) string {

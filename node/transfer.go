@@ -1,0 +1,168 @@
+package node
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/tsig"
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/zone/xfr"
+)
+
+// transferName is the directive; it stands in the place of CoreDNS's own plugin of that name.
+const transferName = "transfer"
+
+// transfers hands the zones to secondaries. It outlives the plugin instances, which bring the policy.
+type transfers struct {
+	log      *zap.Logger
+	server   *xfr.Server
+	notifier *xfr.Notifier
+	key      xfr.Key
+	zones    []xfr.Zone
+	// options returns the Corefile that serves now; own this node's addresses.
+	options func() *Options
+	own     func() []netip.Addr
+	// blocks are the transfer directives of the instance that serves.
+	blocks atomic.Pointer[[]transferBlock]
+}
+
+func newTransfers(log *zap.Logger, key xfr.Key, options func() *Options, own func() []netip.Addr, zones ...xfr.Zone) *transfers {
+	t := &transfers{log: log, key: key, zones: zones, options: options, own: own}
+	t.server = xfr.NewServer(xfr.ServerOptions{Key: key, Done: t.done})
+	t.notifier = xfr.NewNotifier(xfr.NotifierOptions{Key: key, Notices: t.notices})
+	return t
+}
+
+// serving takes over the directives of the instance that now serves.
+func (t *transfers) serving(blocks []transferBlock) {
+	t.blocks.Store(&blocks)
+	t.notifier.Changed()
+}
+
+// notices lists, for each zone with a transfer directive, the single addresses of its `to` lines and the name servers
+// with addresses that are not nodes.
+func (t *transfers) notices() (out []xfr.Notice) {
+	blocks := t.blocks.Load()
+	if blocks == nil {
+		return nil
+	}
+	o := t.options()
+	for _, z := range t.zones {
+		block := covering(*blocks, z.Origin())
+		if block == nil {
+			continue
+		}
+		to := append(slices.Clone(block.to), outside(o)...)
+		out = append(out, xfr.Notice{Zone: z, To: to, Source: t.source(block.source), Unsigned: o.TransferInsecure})
+	}
+	return out
+}
+
+// outside lists the addresses of the name servers that are not nodes.
+func outside(o *Options) (out []netip.AddrPort) {
+	for _, s := range o.NameServers {
+		for _, a := range s.Addrs {
+			if !slices.ContainsFunc(o.Nodes, func(n NodeLine) bool { return slices.Contains(n.Addrs, a) || slices.Contains(n.Peers, a) }) {
+				out = append(out, netip.AddrPortFrom(a, dnsPort))
+			}
+		}
+	}
+	return out
+}
+
+// source chooses the address that NOTIFY comes from: the `source` line, else the node's own, since secondaries know
+// their primaries by address.
+func (t *transfers) source(set netip.Addr) func(netip.Addr) netip.Addr {
+	return func(to netip.Addr) netip.Addr {
+		for _, a := range append([]netip.Addr{set}, t.own()...) {
+			if a.IsValid() && a.Is4() == to.Is4() {
+				return a
+			}
+		}
+		return netip.Addr{} // the kernel's choice
+	}
+}
+
+// done logs a request and tells the notifier what the secondary has.
+func (t *transfers) done(e xfr.Event) {
+	transferCount.WithLabelValues(dns.TypeToString[e.Type], string(e.Kind)).Inc()
+	fields := []zap.Field{zap.String("zone", e.Origin), zap.Stringer("client", e.Client), zap.String("type", dns.TypeToString[e.Type]),
+		zap.String("result", string(e.Kind))}
+	switch e.Kind {
+	case xfr.Refused, xfr.Broken:
+		t.log.Warn("zone not transferred", append(fields, zap.Error(e.Err))...)
+	case xfr.Full, xfr.Incremental, xfr.Current:
+		t.notifier.Pulled(e.Origin, e.Client.Addr(), e.Serial)
+		t.log.Info("zone transferred", append(fields, zap.Uint32("serial", e.Serial), zap.Int("records", e.Records),
+			zap.Int("messages", e.Messages), zap.Duration("took", e.Took))...)
+	case xfr.Retry:
+		t.log.Debug("zone does not fit UDP", fields...)
+	}
+}
+
+// transferPlugin is one instance of the directive.
+type transferPlugin struct {
+	*transfers
+	// own are the directives of this server block; stream says that its door can carry several messages for an answer:
+	// DNS (RFC 5936 §4) and DNS over TLS (RFC 9103).
+	own    []transferBlock
+	stream bool
+	next   plugin.Handler
+}
+
+// Name is the directive's.
+func (p *transferPlugin) Name() string { return transferName }
+
+// ServeDNS answers AXFR and IXFR for our zones and passes everything else on.
+func (p *transferPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	q := r.Question[0]
+	if r.Opcode != dns.OpcodeQuery || q.Qtype != dns.TypeAXFR && q.Qtype != dns.TypeIXFR || covering(p.own, dns.CanonicalName(q.Name)) == nil {
+		return plugin.NextOrFailure(p.Name(), p.next, ctx, w, r)
+	}
+	p.server.Serve(w, withTSIG(ctx, r, p.key), p.find)
+	return dns.RcodeSuccess, nil
+}
+
+// find returns our zone with that apex. Doors that carry one message for an answer give it to nobody.
+func (p *transferPlugin) find(origin string) (xfr.Offer, bool) {
+	i := slices.IndexFunc(p.zones, func(z xfr.Zone) bool { return z.Origin() == origin })
+	block := covering(p.own, origin)
+	if i < 0 || block == nil {
+		return xfr.Offer{}, false
+	}
+	policy := xfr.Policy{Any: block.any, From: block.from, Unsigned: p.options().TransferInsecure}
+	if !p.stream {
+		policy = xfr.Policy{}
+	}
+	return xfr.Offer{Zone: p.zones[i], Policy: policy}, true
+}
+
+// withTSIG gives a request its TSIG record back if CoreDNS's plugin tsig took it off after it had found it good. The writer
+// of that plugin leaves answers alone that carry a TSIG.
+func withTSIG(ctx context.Context, r *dns.Msg, key xfr.Key) *dns.Msg {
+	name, ok := tsig.ValidatedKeyName(ctx)
+	if !ok || r.IsTsig() != nil {
+		return r
+	}
+	out := *r
+	out.Extra = slices.Clone(r.Extra)
+	return out.SetTsig(name, key.Algorithm, 300, 0)
+}
+
+// covering returns the block with the longest zone at or above a name.
+func covering(blocks []transferBlock, name string) (best *transferBlock) {
+	longest := -1
+	for i := range blocks {
+		for _, z := range blocks[i].zones {
+			if n := dns.CountLabel(z); dns.IsSubDomain(z, name) && n > longest {
+				best, longest = &blocks[i], n
+			}
+		}
+	}
+	return best
+}
