@@ -1,0 +1,207 @@
+//go:build linux
+
+package lab
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+)
+
+// The hosts of the secondaries.
+const (
+	nsdHost  = "secnsd"
+	knotHost = "secknot"
+	bindHost = "secbind"
+)
+
+var secondaryAddrs = map[string]netip.Addr{
+	nsdHost:  netip.MustParseAddr("10.0.2.11"),
+	knotHost: netip.MustParseAddr("10.0.2.12"),
+	bindHost: netip.MustParseAddr("10.0.2.13"),
+}
+
+// secondaries is a rack whose zone three other servers have as well.
+type secondaries struct {
+	*Lab
+	// key is the bundle's TSIG key, its secret in base64.
+	key, secret string
+}
+
+// withTransfer adds a transfer block for the secondaries to the server block.
+func withTransfer(_, corefile string) string {
+	var to []string
+	for _, h := range []string{nsdHost, knotHost, bindHost} {
+		to = append(to, secondaryAddrs[h].String())
+	}
+	return strings.Replace(corefile, "\n    errors\n", "\n    transfer {\n        to "+strings.Join(to, " ")+"\n    }\n    errors\n", 1)
+}
+
+func bootSecondaries(t *testing.T) *secondaries {
+	t.Helper()
+	l := New(t, Options{Edit: withTransfer})
+	for _, h := range []string{nsdHost, knotHost, bindHost} {
+		l.addHost(h, secondaryAddrs[h])
+	}
+	b, err := certs.LoadBundle(filepath.Join(l.operator(), "cluster.bundle"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := b.Secrets()
+	return &secondaries{Lab: l, key: s.TSIGName, secret: base64.StdEncoding.EncodeToString(s.TSIG)}
+}
+
+// primaries is one line for each node.
+func (s *secondaries) primaries(format string) string {
+	var b strings.Builder
+	for _, n := range s.names {
+		fmt.Fprintf(&b, format+"\n", s.Addr(n))
+	}
+	return b.String()
+}
+
+func (s *secondaries) startNSD() {
+	s.t.Helper()
+	h := s.host(nsdHost)
+	conf := fmt.Sprintf(`server:
+  ip-address: %[1]s
+  server-count: 1
+  username: ""
+  chroot: ""
+  zonesdir: "%[2]s"
+  logfile: "%[2]s/nsd.log"
+  verbosity: 3
+  pidfile: "%[2]s/nsd.pid"
+  xfrdfile: "%[2]s/xfrd.state"
+  xfrdir: "%[2]s"
+  zonelistfile: "%[2]s/zone.list"
+  database: ""
+remote-control:
+  control-enable: no
+key:
+  name: "%[3]s"
+  algorithm: hmac-sha256
+  secret: "%[4]s"
+zone:
+  name: "%[5]s"
+  zonefile: "secondary.zone"
+  provide-xfr: %[1]s NOKEY
+`, h.addr, h.dir, s.key, s.secret, s.Domain)
+	conf += s.primaries("  allow-notify: %s " + s.key)
+	conf += s.primaries("  request-xfr: %s " + s.key)
+	s.write(h, "nsd.conf", conf)
+	s.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
+}
+
+func (s *secondaries) startKnot() {
+	s.t.Helper()
+	h := s.host(knotHost)
+	var ids, addrs []string
+	remotes := ""
+	for _, n := range s.names {
+		remotes += fmt.Sprintf("  - id: %s\n    address: %s@53\n    key: %s\n", n, s.Addr(n), s.key)
+		ids, addrs = append(ids, n), append(addrs, s.Addr(n))
+	}
+	s.write(h, "knot.conf", fmt.Sprintf(`server:
+  rundir: "%[2]s"
+  listen: %[1]s@53
+  udp-workers: 1
+  tcp-workers: 1
+  background-workers: 2
+log:
+  - target: stdout
+    any: debug
+database:
+  storage: "%[2]s/db"
+  journal-db-max-size: 64M
+  kasp-db-max-size: 16M
+  timer-db-max-size: 16M
+  catalog-db-max-size: 16M
+key:
+  - id: %[3]s
+    algorithm: hmac-sha256
+    secret: "%[4]s"
+remote:
+%[6]sacl:
+  - id: primaries
+    address: [%[7]s]
+    key: %[3]s
+    action: notify
+  - id: local
+    address: %[1]s
+    action: transfer
+zone:
+  - domain: %[5]s
+    storage: "%[2]s"
+    master: [%[8]s]
+    acl: [primaries, local]
+`, h.addr, h.dir, s.key, s.secret, s.Domain, remotes, strings.Join(addrs, ", "), strings.Join(ids, ", ")))
+	s.daemon(h, "knotd", "-c", filepath.Join(h.dir, "knot.conf"))
+}
+
+func (s *secondaries) startBIND() {
+	s.t.Helper()
+	h := s.host(bindHost)
+	s.write(h, "named.conf", fmt.Sprintf(`options {
+  directory "%[2]s";
+  pid-file "%[2]s/named.pid";
+  session-keyfile "%[2]s/session.key";
+  managed-keys-directory "%[2]s";
+  listen-on { %[1]s; };
+  listen-on-v6 { none; };
+  recursion no;
+  dnssec-validation no;
+  notify no;
+  allow-transfer { %[1]s; };
+};
+controls { };
+key "%[3]s" { algorithm hmac-sha256; secret "%[4]s"; };
+zone "%[5]s" {
+  type secondary;
+  file "secondary.zone";
+  masterfile-format text;
+  primaries {
+%[6]s  };
+};
+`, h.addr, h.dir, s.key, s.secret, s.Domain, s.primaries("    %s key \""+s.key+"\";")))
+	s.daemon(h, "named", "-g", "-n", "1", "-c", filepath.Join(h.dir, "named.conf"))
+}
+
+// transfer asks the server at addr from a host for the zone, and returns its records sorted, or why it got none.
+func (s *secondaries) transfer(from, addr, key, secret string) (zone []string, err error) {
+	err = inNetns(s.host(from).ns, func() error {
+		tr := &dns.Transfer{}
+		q := new(dns.Msg).SetAxfr(dns.Fqdn(s.Domain))
+		if key != "" {
+			tr.TsigSecret = map[string]string{key: secret}
+			q.SetTsig(key, dns.HmacSHA256, 300, now().Unix())
+		}
+		conn, err := dns.DialTimeout("tcp", netip.AddrPortFrom(netip.MustParseAddr(addr), 53).String(), queryLimit)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		tr.Conn = conn
+		in, err := tr.In(q, "")
+		if err != nil {
+			return err
+		}
+		for e := range in {
+			if e.Error != nil {
+				return e.Error
+			}
+			for _, rr := range e.RR {
+				zone = append(zone, strings.ToLower(strings.Join(strings.Fields(rr.String()), " ")))
+			}
+		}
+		return nil
+	})
+	return zone, err
+}
