@@ -38,7 +38,7 @@ func TestSecondaries(t *testing.T) {
 	s.equal(t)
 	t.Run("Refused", func(t *testing.T) { s.refused(t) })
 
-	before := w.agreed(s.names)
+	before := s.quiet(w)
 	for _, n := range s.names {
 		s.EditCorefile(n, func(text string) string {
 			return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        aliases on", 1)
@@ -49,11 +49,11 @@ func TestSecondaries(t *testing.T) {
 	}
 	s.pickUp(t, w, "aliases", before)
 
-	before = w.agreed(s.names)
+	before = s.quiet(w)
 	s.Kill("infra2")
 	s.pickUp(t, w, "a node dies", before, "infra0", "infra1")
 
-	before = w.agreed([]string{"infra0", "infra1"})
+	before = s.quiet(w, "infra0", "infra1")
 	s.Start("infra2")
 	s.pickUp(t, w, "it comes back", before)
 	s.WaitHealthy()
@@ -142,6 +142,23 @@ func (s *secondaries) settled(w *serials, what string, old uint32, nodes ...stri
 		serial = w.agreed(append(slices.Clone(nodes), nsdHost, knotHost, bindHost))
 		if serial == 0 || serial == old {
 			return errors.New(w.String())
+		}
+		return nil
+	})
+	return serial
+}
+
+// quiet waits until nothing has changed for longer than the nodes keep two announcements apart, and returns the serial.
+func (s *secondaries) quiet(w *serials, nodes ...string) uint32 {
+	s.t.Helper()
+	var serial uint32
+	var since time.Time
+	s.Wait("a quiet zone", 30*time.Second, func() error {
+		if is := s.settled(w, "one serial", 0, nodes...); is != serial {
+			serial, since = is, time.Now()
+		}
+		if time.Since(since) < 1500*time.Millisecond {
+			return fmt.Errorf("serial %d is too new", serial)
 		}
 		return nil
 	})

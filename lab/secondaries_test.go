@@ -119,7 +119,7 @@ log:
   - target: stdout
     any: debug
 database:
-  storage: "%[2]s/db"
+  storage: "%[2]s"
   journal-db-max-size: 64M
   kasp-db-max-size: 16M
   timer-db-max-size: 16M
