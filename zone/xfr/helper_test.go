@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -72,35 +71,27 @@ func newZone(serial uint32, records []dns.RR, since map[uint32][]Delta) *memory 
 
 // fixture is a server on real sockets.
 type fixture struct {
-	addr string // the same for UDP and TCP
-	mu   sync.Mutex
-	seen []Event
+	addr   string // the same for UDP and TCP
+	events chan Event
 }
 
-func (f *fixture) last(t *testing.T) Event {
+// event waits for the end of the one request.
+func (f *fixture) event(t *testing.T) Event {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		f.mu.Lock()
-		if n := len(f.seen); n > 0 {
-			e := f.seen[n-1]
-			f.mu.Unlock()
-			return e
-		}
-		f.mu.Unlock()
+	select {
+	case e := <-f.events:
+		return e
+	case <-time.After(5 * time.Second):
+		t.Fatal("no event")
+		return Event{}
 	}
-	t.Fatal("no event")
-	return Event{}
 }
 
 // serve runs a miekg server, which verifies and signs, in front of a Server with one zone.
 func serve(t *testing.T, z Zone, p Policy) *fixture {
 	t.Helper()
-	f := &fixture{}
-	s := NewServer(ServerOptions{Key: testKey, Done: func(e Event) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.seen = append(f.seen, e)
-	}})
+	f := &fixture{events: make(chan Event, 16)}
+	s := NewServer(ServerOptions{Key: testKey, Done: func(e Event) { f.events <- e }})
 	secrets := testKey.Secrets()
 	secrets["other."] = testKey.Secrets()[testKey.Name]
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {

@@ -178,6 +178,8 @@ func (n *Notifier) update(notice Notice, now time.Time) (z *announced, wait time
 		z.serial, z.soa, z.since = soa.Serial, soa, now
 		for _, s := range z.to {
 			s.begin(now)
+			// It may have fetched this serial when another primary told it.
+			s.settled = s.pulled != nil && !older(*s.pulled, soa.Serial)
 		}
 	}
 	old := z.to

@@ -85,7 +85,7 @@ func TestRules(t *testing.T) {
 			if got.Rcode != tt.rcode || edeOf(got) != tt.ede || len(got.Answer) != tt.answers || got.Authoritative != tt.aa {
 				t.Errorf("want %s, EDE %d, %d answers, AA %v:\n%v", dns.RcodeToString[tt.rcode], tt.ede, tt.answers, tt.aa, got)
 			}
-			if e := f.last(t); e.Kind != tt.kind || e.Rcode != tt.rcode || (e.Err != nil) != (tt.kind == Refused) || !e.Client.IsValid() {
+			if e := f.event(t); e.Kind != tt.kind || e.Rcode != tt.rcode || (e.Err != nil) != (tt.kind == Refused) || !e.Client.IsValid() {
 				t.Errorf("event %+v, want %s", e, tt.kind)
 			}
 		})
@@ -236,7 +236,7 @@ func TestManyMessages(t *testing.T) {
 	if len(messages) < 20 {
 		t.Errorf("%d messages, want many small ones", len(messages))
 	}
-	if e := f.last(t); e.Kind != Full || e.Records != 20002 || e.Messages != len(messages) || e.Serial != 10 {
+	if e := f.event(t); e.Kind != Full || e.Records != 20002 || e.Messages != len(messages) || e.Serial != 10 {
 		t.Errorf("event %+v", e)
 	}
 }
