@@ -33,8 +33,6 @@ type told struct {
 
 func (s *secondaryStub) exchange(start time.Time) func(context.Context, *dns.Msg, netip.Addr, netip.AddrPort, time.Duration) (*dns.Msg, error) {
 	return func(ctx context.Context, m *dns.Msg, from netip.Addr, _ netip.AddrPort, within time.Duration) (*dns.Msg, error) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		r := new(dns.Msg).SetReply(m)
 		if m.Opcode == dns.OpcodeQuery {
 			if s.has == nil {
@@ -44,10 +42,13 @@ func (s *secondaryStub) exchange(start time.Time) func(context.Context, *dns.Msg
 			}
 			return r, nil
 		}
+		s.mu.Lock()
 		s.told = append(s.told, told{time.Since(start).Round(time.Millisecond), m.Answer[0].(*dns.SOA).Serial, from, m.IsTsig() != nil})
+		n := len(s.told)
+		s.mu.Unlock()
 		rcode, err := dns.RcodeSuccess, error(nil)
 		if s.answer != nil {
-			rcode, err = s.answer(len(s.told))
+			rcode, err = s.answer(n)
 		}
 		if err != nil {
 			timer := time.NewTimer(within)
