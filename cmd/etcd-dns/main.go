@@ -1,3 +1,7 @@
+// TCP_USER_TIMEOUT, which ends connections whose peer does not read, is not there for Multipath TCP.
+//
+//go:debug multipathtcp=0
+
 // Command etcd-dns runs one node of a bare-metal etcd cluster and the tools around it.
 package main
 
