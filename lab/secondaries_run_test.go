@@ -20,8 +20,6 @@ import (
 // pickUpLimit is how long after the first node serves a serial every secondary has it.
 const pickUpLimit = 2 * time.Second
 
-var now = time.Now
-
 // NSD, Knot and BIND, each with all nodes as primaries and the bundle's TSIG key, follow the zone by NOTIFY, by IXFR where
 // they ask for it, and hold what the nodes hold.
 func TestSecondaries(t *testing.T) {
@@ -57,8 +55,17 @@ func TestSecondaries(t *testing.T) {
 	s.Start("infra2")
 	s.pickUp(t, w, "it comes back", before)
 	s.WaitHealthy()
+	s.quiet(w)
+	s.equal(t)
 	s.told(t)
 	s.incremental(t)
+	for _, n := range s.names {
+		for _, bad := range []string{"are not cut", "cannot be transferred"} {
+			if strings.Contains(s.Log(n), bad) {
+				t.Errorf("%s logs %q", n, bad)
+			}
+		}
+	}
 }
 
 // serials watches the zone's serial at the nodes and the secondaries.

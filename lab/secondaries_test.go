@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -181,7 +182,7 @@ func (s *secondaries) transfer(from, addr, key, secret string) (zone []string, e
 		q := new(dns.Msg).SetAxfr(dns.Fqdn(s.Domain))
 		if key != "" {
 			tr.TsigSecret = map[string]string{key: secret}
-			q.SetTsig(key, dns.HmacSHA256, 300, now().Unix())
+			q.SetTsig(key, dns.HmacSHA256, 300, time.Now().Unix())
 		}
 		conn, err := dns.DialTimeout("tcp", netip.AddrPortFrom(netip.MustParseAddr(addr), 53).String(), queryLimit)
 		if err != nil {

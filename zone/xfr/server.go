@@ -33,10 +33,18 @@ type Kind string
 
 // Kinds of an Event.
 const (
-	// Full and Incremental were sent whole. Current says that the asker has nothing to learn, Retry that it was told to
-	// ask again over TCP. Refused covers every answer with an error, Broken a transfer that did not come to its end.
-	Full, Incremental, Current Kind = "full", "incremental", "current"
-	Retry, Refused, Broken     Kind = "retry-tcp", "refused", "broken"
+	// Full is the whole zone.
+	Full Kind = "full"
+	// Incremental is the changes.
+	Incremental Kind = "incremental"
+	// Current says that the asker had nothing to learn.
+	Current Kind = "current"
+	// Retry says that it was told to ask again over TCP.
+	Retry Kind = "retry-tcp"
+	// Refused covers every answer with an error.
+	Refused Kind = "refused"
+	// Broken is a transfer that did not come to its end.
+	Broken Kind = "broken"
 )
 
 // Event is the end of one request.
