@@ -48,10 +48,3 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-// TestLookupDoesNotAllocate holds for names that are asked in lower case, which most are.
-func TestLookupDoesNotAllocate(t *testing.T) {
-	s := mustCompile(t, dualStack(7), Options{})
-	if got := testing.AllocsPerRun(100, func() { s.Lookup(server, dns.TypeSRV) }); got != 0 {
-		t.Errorf("%v allocations, want 0", got)
-	}
-}

@@ -64,7 +64,8 @@ func TestSameAnswersAsPluginFile(t *testing.T) {
 
 // questions returns every name of the zone, names beside, above within the zone and below them, and other letter cases.
 func questions(s *Snapshot) (out []string) {
-	for name := range s.names {
+	for e := range s.order.all() {
+		name := e.name
 		out = append(out, name, "x."+name, "*."+name, strings.ToUpper(name))
 		if _, parent, ok := strings.Cut(name, "."); ok && name != s.domain {
 			out = append(out, "a."+parent, "zz."+parent)

@@ -1,6 +1,10 @@
 package zone
 
-import "github.com/miekg/dns"
+import (
+	"slices"
+
+	"github.com/miekg/dns"
+)
 
 // Answer is what the zone says to one question. Its records belong to the snapshot: they may be sent, never changed.
 type Answer struct {
@@ -19,16 +23,17 @@ type Answer struct {
 // Lookup answers one question of class IN. qname is an absolute name in any letter case; the answer has the zone's
 // own, lower case.
 func (s *Snapshot) Lookup(qname string, qtype uint16) Answer {
-	name := dns.CanonicalName(qname)
-	if !s.contains(name) {
+	var scratch [maxWire]byte
+	wire, _ := appendWire(scratch[:0], qname)
+	if _, below := prefix(wire, s.apex); !below {
 		// RFC 8914 §4.21: Not Authoritative; RFC 1035 §4.1.1: REFUSED, which has no AA.
 		return Answer{Rcode: dns.RcodeRefused, EDE: dns.ExtendedErrorCodeNotAuthoritative}
 	}
 	if a, ok := metaType(qtype); ok {
 		return a
 	}
-	e, ok := s.names[name]
-	if !ok {
+	e := s.names.get(hash(wire), wire)
+	if e == nil {
 		// RFC 2308 §2.1, RFC 1035 §4.1.1: NXDOMAIN is authoritative and carries one SOA, nothing else.
 		return Answer{Rcode: dns.RcodeNameError, AA: true, Ns: s.negative}
 	}
@@ -38,8 +43,8 @@ func (s *Snapshot) Lookup(qname string, qtype uint16) Answer {
 	if qtype == dns.TypeANY {
 		qtype = e.any()
 	}
-	set, ok := e.sets[qtype]
-	if !ok {
+	set := e.set(qtype)
+	if set == nil {
 		// RFC 2308 §2.2: NODATA is NOERROR with one SOA. RFC 8020 §2: an empty non-terminal exists, so it is never
 		// NXDOMAIN. RFC 4035 §3.1.4.1: DS at our apex is the parent's, and the child says NODATA.
 		return Answer{Rcode: dns.RcodeSuccess, AA: true, Ns: s.negative}
@@ -48,13 +53,18 @@ func (s *Snapshot) Lookup(qname string, qtype uint16) Answer {
 		return notReady(set.unready)
 	}
 	// RFC 1034 §4.3.2 step 3a, RFC 2782 and RFC 1035 §3.3.11: the RRset, and the addresses of the names in it.
-	return Answer{Rcode: dns.RcodeSuccess, AA: true, Answer: set.rrs, Extra: set.extra}
+	return Answer{Rcode: dns.RcodeSuccess, AA: true, Answer: set.rrs, Extra: slices.Concat(additionalSets(set.extra, false)...)}
+}
+
+// isMeta reports whether a type is not data of a zone, but for ANY.
+func isMeta(qtype uint16) bool {
+	return qtype == dns.TypeNone || qtype == dns.TypeOPT || qtype >= dns.TypeNXNAME && qtype < dns.TypeANY
 }
 
 // metaType answers for the types that are not data of a zone (RFC 6895 §3.1); ANY is the only one that is.
 func metaType(qtype uint16) (Answer, bool) {
 	switch {
-	case qtype == dns.TypeANY:
+	case !isMeta(qtype):
 		return Answer{}, false
 	case qtype == dns.TypeAXFR || qtype == dns.TypeIXFR:
 		// RFC 5936 §2.2.1: REFUSED by policy; plugin transfer, when it is there, answers before us.
@@ -66,26 +76,9 @@ func metaType(qtype uint16) (Answer, bool) {
 		// RFC 6895 §3.1: 0 is reserved; RFC 6891 §6.1.1, RFC 8945 §4.1: pseudo-records of a message, not of a zone.
 		// RFC 2930 §2: TKEY is for servers that negotiate keys.
 		return Answer{Rcode: dns.RcodeFormatError}, true
-	case qtype > dns.TypeNXNAME && qtype < dns.TypeANY:
-		// RFC 8906 §3.1.4: meta types that are not supported, MAILA and MAILB too, may get NOTIMP.
-		return Answer{Rcode: dns.RcodeNotImplemented}, true
 	}
-	return Answer{}, false
-}
-
-// any picks the one RRset that stands for all of them (RFC 8482 §4.1); TypeANY, which no name has, when there is none.
-func (e *entry) any() uint16 {
-	for _, t := range []uint16{dns.TypeNS, dns.TypeSRV, dns.TypeA, dns.TypeAAAA} {
-		if e.served(t) {
-			return t
-		}
-	}
-	for _, t := range e.types() {
-		if e.served(t) {
-			return t
-		}
-	}
-	return dns.TypeANY
+	// RFC 8906 §3.1.4: meta types that are not supported, MAILA and MAILB too, may get NOTIMP.
+	return Answer{Rcode: dns.RcodeNotImplemented}, true
 }
 
 // notReady is the answer where nothing is known for certain. A denial or a part of a set would be cached and acted on:

@@ -27,6 +27,7 @@ type Publisher struct {
 	store   *Store
 	options Options
 	serials *Serials
+	compile compiler
 }
 
 // NewPublisher returns the publisher of store. It publishes nothing by itself.
@@ -44,7 +45,7 @@ func (p *Publisher) SetOptions(o Options) { p.options = o }
 // With changed false and an error, the old snapshot goes on being served. With changed true and an error the new one
 // is served, and the error is a warning: the serial could not be recorded, and the reserve on disk is being used up.
 func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, err error) {
-	next, err := compile(r, p.options)
+	next, err := p.compile.compile(r, p.options)
 	if err != nil {
 		publishes.WithLabelValues("rejected").Inc()
 		return false, fmt.Errorf("compile the zone: %w", err)
@@ -55,7 +56,7 @@ func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, e
 		return false, fmt.Errorf("choose a serial for zone %s: %w", next.domain, err)
 	}
 	old := p.store.Load()
-	if old != nil && old.digest == next.digest && old.serial == serial {
+	if old != nil && old.content == next.content && old.serial == serial {
 		publishes.WithLabelValues("unchanged").Inc()
 		return false, nil
 	}
@@ -71,5 +72,5 @@ func (p *Publisher) serial(next *Snapshot, peers []Published) (serial uint32, wa
 	if !next.versioned() {
 		return 0, nil, nil
 	}
-	return p.serials.choose(next.digest, peers)
+	return p.serials.choose(next.Digest(), peers)
 }

@@ -48,7 +48,7 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 		return h.next(ctx, w, r)
 	}
 	snap := h.store.Load()
-	if snap != nil && !snap.contains(dns.CanonicalName(q.Name)) {
+	if snap != nil && !snap.contains(q.Name) {
 		return h.next(ctx, w, r)
 	}
 	switch r.Opcode {
