@@ -47,4 +47,3 @@ func BenchmarkCompile(b *testing.B) {
 		mustCompile(b, r, Options{})
 	}
 }
-

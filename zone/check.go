@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -168,7 +167,7 @@ func hostAddrs(r roster.Roster, name string) ([]netip.Addr, bool) {
 func hostNode(label string) string { return strings.TrimSuffix(label, "-peer") }
 
 func checkCluster(r roster.Roster, c roster.Cluster) (errs []error) {
-	i, _ := slices.BinarySearchFunc(r.Clusters, c.Name, func(c roster.Cluster, name string) int { return cmp.Compare(c.Name, name) })
+	i, _ := clusterAt(r, c.Name)
 	if i+1 < len(r.Clusters) && r.Clusters[i+1].Name == c.Name {
 		errs = append(errs, refuse("keep one of the blocks", "cluster %q is listed twice", c.Name))
 	}

@@ -51,22 +51,46 @@ func Compile(r roster.Roster, o Options, serial uint32) (*Snapshot, error) {
 // compiler compiles one roster after the other and does anew only what differs. What it makes is the same as if it
 // had started from nothing. One goroutine owns it.
 type compiler struct {
-	// snapshot is the content of the roster and the options that were compiled last, with serial 0; nil before.
+	// snapshot is the content of the roster and the options that were compiled last; nil before.
 	snapshot *Snapshot
 	roster   roster.Roster
 	options  Options
 	// fixed are the names of the zone that belong to no node and no cluster.
 	fixed []string
+	// users are the names of the clusters with a member on a node, by the node's name.
+	users users
 }
 
-// compile returns the content, with serial 0. The compiler keeps r: its slices must not change any more. After an
+// users is an index from nodes to clusters.
+type users map[string][]string
+
+// change takes the members of a cluster as it was out and puts those of one as it is in.
+func (u users) change(was, now roster.Cluster) {
+	for _, m := range was.Members {
+		for _, host := range hosts(m) {
+			u[host] = slices.DeleteFunc(u[host], func(c string) bool { return c == was.Name })
+		}
+	}
+	for _, m := range now.Members {
+		for _, host := range hosts(m) {
+			u[host] = append(u[host], now.Name)
+		}
+	}
+}
+
+// hosts are the nodes whose addresses a member's records hang on: usually one.
+func hosts(m roster.Member) []string {
+	if m.PeerHost == m.Node || m.PeerHost == m.Node+"-peer" {
+		return []string{m.Node}
+	}
+	return []string{m.Node, m.PeerHost, hostNode(m.PeerHost)}
+}
+
+// compile returns the content, which is not to be asked before it is sealed. The compiler keeps r: its slices must not change any more. After an
 // error it is as before.
 func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 	if err := checkDomain(r.Domain); err != nil {
 		return nil, err
-	}
-	if !normal(r) {
-		r = r.Clone()
 	}
 	o, err := o.check(r.Domain)
 	if err != nil {
@@ -76,7 +100,11 @@ func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 	if c.snapshot == nil || c.options != o || c.roster.Domain != r.Domain {
 		last = new(compiler) // everything may differ
 	}
-	d, err := compare(last.roster, r)
+	d, ok, err := compare(last.roster, r)
+	if !ok {
+		r = r.Clone()
+		d, _, err = compare(last.roster, r)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +117,16 @@ func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 		return nil, err
 	}
 	snapshot := b.assemble()
+	if last != c {
+		c.users = users{}
+	}
+	for _, was := range d.clusters {
+		now, _ := cluster(r, was.Name)
+		if last != c {
+			was = roster.Cluster{}
+		}
+		c.users.change(was, now)
+	}
 	c.snapshot, c.roster, c.options, c.fixed = snapshot, r, o, b.fixed
 	return snapshot, nil
 }
@@ -121,12 +159,17 @@ func (b *builder) build(last *compiler, d difference) error {
 		b.gone[name] = true
 	}
 	moved := map[string]bool{}
+	for _, c := range d.clusters {
+		moved[c.Name] = true
+	}
 	for _, n := range d.nodes {
 		b.forget(n.Name + "." + b.domain)
 		if len(n.PeerAddrs) > 0 {
 			b.forget(n.PeerHost() + "." + b.domain)
 		}
-		moved[n.Name] = true
+		for _, c := range last.users[n.Name] {
+			moved[c] = true
+		}
 	}
 	old := builder{roster: last.roster, options: last.options, domain: b.domain}
 	for _, c := range d.clusters {
@@ -138,8 +181,10 @@ func (b *builder) build(last *compiler, d difference) error {
 		b.host(n)
 	}
 	b.zone()
-	for _, c := range b.clusters(d, moved) {
-		b.cluster(c)
+	for name := range moved {
+		if c, ok := cluster(b.roster, name); ok {
+			b.cluster(c)
+		}
 	}
 	b.emptyNonTerminals()
 	b.additional()
@@ -158,20 +203,6 @@ func (b *builder) nodes(d difference) (out []roster.Node) {
 	for _, n := range d.nodes {
 		if now, ok := node(b.roster, n.Name); ok {
 			out = append(out, now)
-		}
-	}
-	return out
-}
-
-// clusters returns the clusters that differ and those with a member whose node does, as they are now.
-func (b *builder) clusters(d difference, moved map[string]bool) (out []roster.Cluster) {
-	differ := map[string]bool{}
-	for _, c := range d.clusters {
-		differ[c.Name] = true
-	}
-	for _, c := range b.roster.Clusters {
-		if differ[c.Name] || len(moved) > 0 && slices.ContainsFunc(c.Members, func(m roster.Member) bool { return moved[m.Node] || moved[hostNode(m.PeerHost)] }) {
-			out = append(out, c)
 		}
 	}
 	return out
@@ -221,11 +252,11 @@ func (b *builder) assemble() *Snapshot {
 	for _, e := range b.entries {
 		p.pack(e)
 	}
-	s := &Snapshot{domain: b.domain, apex: apex, owner: hash(apex)}
+	s := &Snapshot{domain: b.domain, apex: apex, owner: hash(apex), top: b.entries[b.domain]}
 	if b.base == nil {
 		s.fill(b.entries, p)
 	} else {
 		s.change(b.base, b.entries, b.gone, p)
 	}
-	return s.seal(0)
+	return s
 }

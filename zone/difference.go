@@ -18,48 +18,47 @@ type difference struct {
 
 func (d difference) empty() bool { return len(d.nodes)+len(d.clusters) == 0 }
 
-// normal reports whether a roster is sorted, as roster.Clone would make it.
-func normal(r roster.Roster) bool {
-	return slices.IsSortedFunc(r.Nodes, func(a, b roster.Node) int { return cmp.Compare(a.Name, b.Name) }) &&
-		slices.IsSortedFunc(r.Clusters, func(a, b roster.Cluster) int { return cmp.Compare(a.Name, b.Name) }) &&
-		!slices.ContainsFunc(r.Clusters, func(c roster.Cluster) bool {
-			return !slices.IsSortedFunc(c.Members, func(a, b roster.Member) int { return cmp.Compare(a.Node, b.Node) })
-		})
-}
-
-// compare finds the difference of two rosters in normal order, and tells everything that is wrong with the parts of
-// the new one that differ.
-func compare(was, now roster.Roster) (d difference, err error) {
+// compare finds the difference of two rosters, and tells everything that is wrong with the parts of the new one that
+// differ. ok is false when the new one is not sorted as roster.Clone does it.
+func compare(was, now roster.Roster) (d difference, ok bool, err error) {
 	var errs []error
-	slots := false
-	merge(was.Nodes, now.Nodes, func(n *roster.Node) string { return n.Name }, sameNode, func(old, fresh *roster.Node) {
+	slots, sorted := false, true
+	ok = merge(was.Nodes, now.Nodes, func(n *roster.Node) string { return n.Name }, sameNode, func(old, fresh *roster.Node) {
 		d.nodes = append(d.nodes, *cmp.Or(old, fresh))
 		if fresh != nil {
 			errs = append(errs, checkNode(now, *fresh)...)
 			slots = slots || fresh.Slot != roster.NoSlot && (old == nil || old.Slot != fresh.Slot)
 		}
 	})
+	if !ok {
+		return d, false, nil
+	}
 	if slots {
 		errs = append(errs, checkSlots(now.Nodes)...)
 	}
 	errs = append(errs, checkNameServers(now)...)
-	merge(was.Clusters, now.Clusters, func(c *roster.Cluster) string { return c.Name }, sameCluster, func(old, fresh *roster.Cluster) {
+	ok = merge(was.Clusters, now.Clusters, func(c *roster.Cluster) string { return c.Name }, sameCluster, func(old, fresh *roster.Cluster) {
 		d.clusters = append(d.clusters, *cmp.Or(old, fresh))
 		if fresh != nil {
+			sorted = sorted && slices.IsSortedFunc(fresh.Members, func(a, b roster.Member) int { return cmp.Compare(a.Node, b.Node) })
 			errs = append(errs, checkCluster(now, *fresh)...)
 		}
 	})
-	return d, errors.Join(errs...)
+	return d, ok && sorted, errors.Join(errs...)
 }
 
 // merge walks two sorted lists and reports what differs: old is nil for what is new, fresh for what is gone. What
-// stands twice in now is reported as new.
-func merge[T any](was, now []T, key func(*T) string, same func(a, b *T) bool, report func(old, fresh *T)) {
-	if len(was) == len(now) && unsafe.SliceData(was) == unsafe.SliceData(now) {
-		return // rosters share what did not change
-	}
+// stands twice in now is reported as new. It returns false when now is not sorted.
+func merge[T any](was, now []T, key func(*T) string, same func(a, b *T) bool, report func(old, fresh *T)) (ok bool) {
 	i, j := 0, 0
 	for i < len(was) || j < len(now) {
+		if n := shared(was[i:], now[j:]); n > 0 {
+			i, j = i+n, j+n
+			continue
+		}
+		if j > 0 && j < len(now) && key(&now[j]) < key(&now[j-1]) {
+			return false
+		}
 		switch {
 		case j == len(now) || i < len(was) && key(&was[i]) < key(&now[j]):
 			report(&was[i], nil)
@@ -74,6 +73,24 @@ func merge[T any](was, now []T, key func(*T) string, same func(a, b *T) bool, re
 			i, j = i+1, j+1
 		}
 	}
+	return true
+}
+
+// perBlock is how many list elements are compared at once.
+const perBlock = 64
+
+// shared returns how many elements at the beginning of two lists are the same octets, pointers included, in steps of
+// a block: a roster shares with the last one what did not change.
+func shared[T any](a, b []T) (n int) {
+	for n+perBlock <= min(len(a), len(b)) && octets(a[n:]) == octets(b[n:]) {
+		n += perBlock
+	}
+	return n
+}
+
+// octets returns a list's first block as it lies in memory.
+func octets[T any](list []T) string {
+	return unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(list))), perBlock*unsafe.Sizeof(list[0]))
 }
 
 func sameNode(a, b *roster.Node) bool {
@@ -96,6 +113,19 @@ func node(r roster.Roster, name string) (n roster.Node, ok bool) {
 		n = r.Nodes[i]
 	}
 	return n, ok
+}
+
+// cluster finds a cluster of a roster in normal order.
+func cluster(r roster.Roster, name string) (c roster.Cluster, ok bool) {
+	i, ok := clusterAt(r, name)
+	if ok {
+		c = r.Clusters[i]
+	}
+	return c, ok
+}
+
+func clusterAt(r roster.Roster, name string) (i int, ok bool) {
+	return slices.BinarySearchFunc(r.Clusters, name, func(c roster.Cluster, name string) int { return cmp.Compare(c.Name, name) })
 }
 
 func nodeAt(r roster.Roster, name string) (i int, ok bool) {

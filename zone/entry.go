@@ -11,15 +11,19 @@ import (
 
 // entry is one name of the zone. It never changes once it is in a snapshot.
 type entry struct {
-	// name is in lower case, and so is its wire form, which begins packed.
+	// What a query needs comes first, within one line of memory.
+
+	// packed begins with the wire form of name.
+	packed packed
+	// unready says why nothing may be said of this name yet; empty when it may.
+	unready string
+	// wireLen is the length of the wire form, apexLen that of the apex's at its end.
+	wireLen, apexLen uint8
+
+	// name is in lower case.
 	name string
 	// sets are in the order of types.
 	sets []rrset
-	// unready says why nothing may be said of this name yet; empty when it may.
-	unready string
-	packed  packed
-	// wireLen is the length of the wire form, apexLen that of the apex's at its end.
-	wireLen, apexLen uint8
 }
 
 // rrset is the answer for one name and type.

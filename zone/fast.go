@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/miekg/dns"
@@ -22,6 +23,9 @@ func (s *Snapshot) Answer(q *front.Question, msg []byte, n, limit int) front.Res
 	}
 	h := hash(q.Name)
 	e := s.names.get(h, q.Name)
+	if e == nil && len(q.Name) == len(s.apex) && bytes.Equal(q.Name, s.apex) {
+		e = s.top
+	}
 	if e == nil {
 		labels, below := prefix(q.Name, s.apex)
 		if !below {

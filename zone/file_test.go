@@ -64,7 +64,7 @@ func TestSameAnswersAsPluginFile(t *testing.T) {
 
 // questions returns every name of the zone, names beside, above within the zone and below them, and other letter cases.
 func questions(s *Snapshot) (out []string) {
-	for e := range s.order.all() {
+	for e := range s.all() {
 		name := e.name
 		out = append(out, name, "x."+name, "*."+name, strings.ToUpper(name))
 		if _, parent, ok := strings.Cut(name, "."); ok && name != s.domain {

@@ -32,7 +32,7 @@ func (s *Snapshot) Lookup(qname string, qtype uint16) Answer {
 	if a, ok := metaType(qtype); ok {
 		return a
 	}
-	e := s.names.get(hash(wire), wire)
+	e := s.find(wire)
 	if e == nil {
 		// RFC 2308 §2.1, RFC 1035 §4.1.1: NXDOMAIN is authoritative and carries one SOA, nothing else.
 		return Answer{Rcode: dns.RcodeNameError, AA: true, Ns: s.negative}

@@ -39,6 +39,6 @@ func observe(old, now *Snapshot) {
 		snapshotNames.DeletePartialMatch(prometheus.Labels{"zone": old.domain})
 	}
 	zoneSerial.WithLabelValues(now.domain).Set(float64(now.serial))
-	snapshotNames.WithLabelValues(now.domain, "ready").Set(float64(now.names.count - now.unready))
+	snapshotNames.WithLabelValues(now.domain, "ready").Set(float64(1 + now.names.count - now.unready))
 	snapshotNames.WithLabelValues(now.domain, "unready").Set(float64(now.unready))
 }

@@ -8,10 +8,11 @@ import (
 // perChunk is how many names a chunk of an order holds at most.
 const perChunk = 256
 
-// order holds entries in canonical order (RFC 4034 §6.1). Like a table it never changes once it is shared.
+// order holds the entries below the apex in canonical order (RFC 4034 §6.1). Like a table it never changes once it is
+// shared.
 type order struct{ chunks [][]*entry }
 
-// all yields the entries, apex first.
+// all yields the entries.
 func (o *order) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		for _, chunk := range o.chunks {
@@ -56,37 +57,31 @@ func (o *order) find(labels []byte) (chunk, at int, found bool) {
 	return lo - 1, first, false
 }
 
-// covering returns the last entry that comes before a name or has it; the apex comes before all.
-func (o *order) covering(labels []byte) *entry {
-	chunk, at, found := o.find(labels)
-	if found {
-		return o.chunks[chunk][at]
-	}
-	return o.chunks[chunk][at-1]
-}
-
-// before and after return the neighbours of a name that exists or not, in a ring.
+// before returns the last entry that comes before a name, nil if none does.
 func (o *order) before(labels []byte) *entry {
 	chunk, at, _ := o.find(labels)
-	if at > 0 {
+	switch {
+	case at > 0:
 		return o.chunks[chunk][at-1]
+	case chunk > 0:
+		last := o.chunks[chunk-1]
+		return last[len(last)-1]
 	}
-	if chunk == 0 {
-		chunk = len(o.chunks)
-	}
-	last := o.chunks[chunk-1]
-	return last[len(last)-1]
+	return nil
 }
 
+// after returns the first entry that comes after a name, nil if none does.
 func (o *order) after(labels []byte) *entry {
 	chunk, at, found := o.find(labels)
 	if found {
 		at++
 	}
-	if at < len(o.chunks[chunk]) {
-		return o.chunks[chunk][at]
+	for ; chunk < len(o.chunks); chunk, at = chunk+1, 0 {
+		if at < len(o.chunks[chunk]) {
+			return o.chunks[chunk][at]
+		}
 	}
-	return o.chunks[(chunk+1)%len(o.chunks)][0]
+	return nil
 }
 
 // orderEdit is an order being changed by one goroutine.

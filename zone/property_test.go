@@ -201,7 +201,7 @@ func TestDigestStandsForContent(t *testing.T) {
 // answers writes down all that a zone says, without its serial.
 func answers(s *Snapshot) string {
 	var b strings.Builder
-	for e := range s.order.all() {
+	for e := range s.all() {
 		name := e.name
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeSRV, dns.TypeTXT, dns.TypeANY} {
 			a := s.Lookup(name, qtype)

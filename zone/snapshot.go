@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"io"
-	"maps"
+	"iter"
 	"math/bits"
 	"slices"
 	"strings"
@@ -24,7 +24,9 @@ type Snapshot struct {
 
 	serial  uint32
 	content content
-	// names holds every name that exists, empty non-terminals included; order holds the same.
+	// top is the apex's entry, the only one that has the serial in it.
+	top *entry
+	// names holds every name below the apex, empty non-terminals included; order holds the same.
 	names *table
 	order order
 	// unready counts the names of which nothing is known yet.
@@ -78,12 +80,16 @@ func (c *content) bytes() (out []byte) {
 // fill makes the tables of a snapshot from nothing.
 func (s *Snapshot) fill(entries map[string]*entry, p *packer) {
 	names := new(table).edit(len(entries))
+	below := make([]*entry, 0, len(entries))
 	for _, e := range entries {
-		names.put(e)
 		s.count(e, 1, p)
+		if len(e.labels()) > 0 {
+			names.put(e)
+			below = append(below, e)
+		}
 	}
 	s.names = names.done()
-	s.order = sorted(slices.Collect(maps.Values(entries))).done()
+	s.order = sorted(below).done()
 }
 
 // change makes the tables of a snapshot from another's: entries replace theirs, and what is gone and has no successor
@@ -99,16 +105,18 @@ func (s *Snapshot) change(base *Snapshot, entries map[string]*entry, gone map[st
 		}
 	}
 	for _, e := range entries {
-		old := base.names.get(hash(e.wire()), e.wire())
+		old := base.find(e.wire())
 		if old != nil {
 			if old.same(e, p.msg) {
 				continue
 			}
 			s.count(old, -1, p)
 		}
-		names.put(e)
-		order.put(e)
 		s.count(e, 1, p)
+		if len(e.labels()) > 0 {
+			names.put(e)
+			order.put(e)
+		}
 	}
 	s.names, s.order = names.done(), order.done()
 }
@@ -131,12 +139,29 @@ func (e *entry) same(o *entry, buf []byte) bool {
 	return bytes.Equal(e.packed, o.packed) && slices.EqualFunc(e.sets, o.sets, extras) && e.sum(buf) == o.sum(buf)
 }
 
+// all yields the entries in canonical order, apex first.
+func (s *Snapshot) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		if yield(s.top) {
+			s.order.all()(yield)
+		}
+	}
+}
+
 // entry finds a name in lower case.
 func (s *Snapshot) entry(name string) *entry {
 	var scratch [maxWire]byte
 	wire, ok := appendWire(scratch[:0], name)
 	if !ok {
 		return nil
+	}
+	return s.find(wire)
+}
+
+// find finds a name in wire form.
+func (s *Snapshot) find(wire []byte) *entry {
+	if len(wire) == len(s.apex) && bytes.Equal(wire, s.apex) {
+		return s.top
 	}
 	return s.names.get(hash(wire), wire)
 }
@@ -153,17 +178,14 @@ func (s *Snapshot) contains(name string) bool {
 func (s *Snapshot) seal(serial uint32) *Snapshot {
 	out := *s
 	out.serial = serial
-	apex := *s.entry(s.domain)
+	apex := *s.top
 	apex.sets = slices.Clone(apex.sets)
 	set := apex.set(dns.TypeSOA)
 	soa := *set.rrs[0].(*dns.SOA)
 	soa.Serial = serial
 	set.rrs = []dns.RR{&soa}
 	newPacker().pack(&apex)
-	names, order := s.names.edit(s.names.count), s.order.edit()
-	names.put(&apex)
-	order.put(&apex)
-	out.names, out.order = names.done(), order.done()
+	out.top = &apex
 	// RFC 2308 §3 and §5: the SOA of a negative answer has the smaller of its own TTL and MINIMUM.
 	negative := soa
 	negative.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
@@ -173,17 +195,17 @@ func (s *Snapshot) seal(serial uint32) *Snapshot {
 }
 
 // complete reports whether everything is known, so that others may keep the zone as a whole.
-func (s *Snapshot) complete() bool { return s.unready == 0 && s.entry(s.domain).ready() }
+func (s *Snapshot) complete() bool { return s.unready == 0 && s.top.ready() }
 
 // versioned reports whether SOA is served, so that the content needs a serial of its own.
-func (s *Snapshot) versioned() bool { return s.entry(s.domain).served(dns.TypeSOA) }
+func (s *Snapshot) versioned() bool { return s.top.served(dns.TypeSOA) }
 
 // WriteTo writes the zone in master format (RFC 1035 §5), one record a line, apex first and then in canonical order
 // (RFC 4034 §6.1). Names that answer SERVFAIL because they are not known yet are comments.
 func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	var b strings.Builder
-	for e := range s.order.all() {
+	for e := range s.all() {
 		b.Reset()
 		e.writeTo(&b)
 		n, err := io.WriteString(w, b.String())

@@ -44,10 +44,8 @@ func (t *table) get(h uint64, wire []byte) *entry {
 // tableEdit is a table being changed by one goroutine.
 type tableEdit struct {
 	table
-	// owned says which pages are copies of this edit's own.
-	owned []bool
-	// used counts the entries of owned pages.
-	used []int
+	// used counts the entries of the pages that are this edit's own.
+	used map[int]int
 }
 
 // edit begins the next version of t with room for count names.
@@ -59,7 +57,7 @@ func (t *table) edit(count int) *tableEdit {
 	if len(t.pages) >= pages/4 && len(t.pages) <= pages*16 && len(t.pages) > 0 {
 		pages = len(t.pages)
 	}
-	e := &tableEdit{table: table{pages: make([][]slot, pages)}, owned: make([]bool, pages), used: make([]int, pages)}
+	e := &tableEdit{table: table{pages: make([][]slot, pages)}, used: map[int]int{}}
 	if pages == len(t.pages) {
 		copy(e.pages, t.pages)
 		e.count = t.count
@@ -126,22 +124,22 @@ func (t *tableEdit) remove(wire []byte) {
 // own makes the page of a hash a copy of this edit's own.
 func (t *tableEdit) own(h uint64) int {
 	p := int(h & uint64(len(t.pages)-1))
-	if !t.owned[p] {
-		t.owned[p] = true
+	if _, owned := t.used[p]; !owned {
 		t.resize(p, len(t.pages[p]))
 	}
 	return p
 }
 
 func (t *tableEdit) resize(p, size int) {
-	old := t.pages[p]
-	t.pages[p], t.used[p] = make([]slot, size), 0
+	old, used := t.pages[p], 0
+	t.pages[p] = make([]slot, size)
 	for _, s := range old {
 		if s.entry != nil {
 			t.place(p, s)
-			t.used[p]++
+			used++
 		}
 	}
+	t.used[p] = used
 }
 
 // done returns the new version; the edit is over.
