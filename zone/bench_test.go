@@ -13,7 +13,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				s.Lookup(name, dns.TypeSRV)
+				s.Lookup(name, dns.TypeSRV, false)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/etcd-dns/etcd-dns/roster"
+	"github.com/etcd-dns/etcd-dns/zone/sign"
 )
 
 // Times to live, in seconds. What clients pick a member by is short, what elections of the zone's servers hang on is
@@ -35,6 +36,29 @@ type Options struct {
 	// Aliases publishes the client set of the default cluster under _etcd._tcp or _etcd-ssl._tcp, by its scheme, and
 	// under _etcdv3._tcp, for clients that look there.
 	Aliases bool
+	// Records are published beside what the roster gives: records of the types that RecordTypes lists, at names of
+	// the domain that are nobody's. They belong to the compiler from then on.
+	Records []dns.RR
+	// Signer signs the zone; nil for a zone without DNSSEC.
+	Signer sign.Signer
+}
+
+// equal reports whether two options give the same zone.
+func (o Options) equal(p Options) bool {
+	return o.Contact == p.Contact && o.TTL == p.TTL && o.Aliases == p.Aliases && signerID(o.Signer) == signerID(p.Signer) &&
+		sameRecords(o.Records, p.Records)
+}
+
+func signerID(s sign.Signer) string {
+	if s == nil {
+		return ""
+	}
+	return s.ID()
+}
+
+// sameRecords compares records with their TTLs, in their order.
+func sameRecords(a, b []dns.RR) bool {
+	return slices.EqualFunc(a, b, func(a, b dns.RR) bool { return a.Header().Ttl == b.Header().Ttl && dns.IsDuplicate(a, b) })
 }
 
 // Compile makes the zone of a roster. It is pure: the same roster in any order, options and serial give the same
@@ -45,7 +69,7 @@ func Compile(r roster.Roster, o Options, serial uint32) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.seal(serial), nil
+	return s.seal(serial)
 }
 
 // compiler compiles one roster after the other and does anew only what differs. What it makes is the same as if it
@@ -86,8 +110,8 @@ func hosts(m roster.Member) []string {
 	return []string{m.Node, m.PeerHost, hostNode(m.PeerHost)}
 }
 
-// compile returns the content, which is not to be asked before it is sealed. The compiler keeps r: its slices must not change any more. After an
-// error it is as before.
+// compile returns the content, which is not to be asked before it is sealed. The compiler keeps r: its slices must not
+// change any more. After an error it is as before.
 func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 	if err := checkDomain(r.Domain); err != nil {
 		return nil, err
@@ -97,7 +121,7 @@ func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 		return nil, err
 	}
 	last := c
-	if c.snapshot == nil || c.options != o || c.roster.Domain != r.Domain {
+	if c.snapshot == nil || !c.options.equal(o) || c.roster.Domain != r.Domain {
 		last = new(compiler) // everything may differ
 	}
 	d, ok, err := compare(last.roster, r)
@@ -116,15 +140,16 @@ func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 	if err := b.build(last, d); err != nil {
 		return nil, err
 	}
-	snapshot := b.assemble()
-	if last != c {
+	snapshot, err := b.assemble()
+	if err != nil {
+		return nil, err
+	}
+	c.users = last.users
+	if c.users == nil {
 		c.users = users{}
 	}
 	for _, was := range d.clusters {
 		now, _ := cluster(r, was.Name)
-		if last != c {
-			was = roster.Cluster{}
-		}
 		c.users.change(was, now)
 	}
 	c.snapshot, c.roster, c.options, c.fixed = snapshot, r, o, b.fixed
@@ -135,128 +160,4 @@ func sameServers(a, b roster.Roster) bool {
 	return slices.EqualFunc(a.NameServers, b.NameServers, func(x, y roster.NameServer) bool {
 		return x.Name == y.Name && slices.Equal(x.Addrs, y.Addrs)
 	})
-}
-
-// builder makes the entries in which one roster differs from another.
-type builder struct {
-	roster  roster.Roster
-	options Options
-	domain  string
-	// base is what is built upon; nil when everything is made.
-	base *Snapshot
-	// entries are new or made anew; gone are those of the base that may have no successor.
-	entries map[string]*entry
-	gone    map[string]bool
-	// fixed is the compiler's.
-	fixed []string
-	err   error
-}
-
-// build makes all entries that may differ from those of last.
-func (b *builder) build(last *compiler, d difference) error {
-	b.base = last.snapshot
-	for _, name := range last.fixed {
-		b.gone[name] = true
-	}
-	moved := map[string]bool{}
-	for _, c := range d.clusters {
-		moved[c.Name] = true
-	}
-	for _, n := range d.nodes {
-		b.forget(n.Name + "." + b.domain)
-		if len(n.PeerAddrs) > 0 {
-			b.forget(n.PeerHost() + "." + b.domain)
-		}
-		for _, c := range last.users[n.Name] {
-			moved[c] = true
-		}
-	}
-	old := builder{roster: last.roster, options: last.options, domain: b.domain}
-	for _, c := range d.clusters {
-		for _, s := range old.services(c) {
-			b.forget(s.owner + "._tcp." + b.domain)
-		}
-	}
-	for _, n := range b.nodes(d) {
-		b.host(n)
-	}
-	b.zone()
-	for name := range moved {
-		if c, ok := cluster(b.roster, name); ok {
-			b.cluster(c)
-		}
-	}
-	b.emptyNonTerminals()
-	b.additional()
-	return b.err
-}
-
-// forget says that a name of the base may be gone.
-func (b *builder) forget(name string) {
-	if b.base != nil {
-		b.gone[name] = true
-	}
-}
-
-// nodes returns the nodes that differ, as they are now.
-func (b *builder) nodes(d difference) (out []roster.Node) {
-	for _, n := range d.nodes {
-		if now, ok := node(b.roster, n.Name); ok {
-			out = append(out, now)
-		}
-	}
-	return out
-}
-
-// name returns the entry of a name that is being made.
-func (b *builder) name(name string) *entry {
-	e, ok := b.entries[name]
-	if !ok {
-		if e, ok = newEntry(name, b.domain); !ok {
-			b.err = tooLong(name)
-		}
-		b.entries[name] = e
-	}
-	return e
-}
-
-// find returns the entry of a name, made anew or of the base, nil if there is none.
-func (b *builder) find(name string) *entry {
-	if e, ok := b.entries[name]; ok {
-		return e
-	}
-	if b.base == nil || b.gone[name] {
-		return nil
-	}
-	return b.base.entry(name)
-}
-
-func (b *builder) add(rr dns.RR) { b.name(rr.Header().Name).add(rr) }
-
-// unready marks sets that may not be served yet.
-func (b *builder) unready(name, why string, types ...uint16) {
-	e := b.name(name)
-	for _, t := range types {
-		e.make(t).unready = why
-	}
-}
-
-func header(name string, rrtype uint16, ttl uint32) dns.RR_Header {
-	return dns.RR_Header{Name: name, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
-}
-
-// assemble lays the entries over the base.
-func (b *builder) assemble() *Snapshot {
-	apex, _ := appendWire(nil, b.domain)
-	p := newPacker()
-	for _, e := range b.entries {
-		p.pack(e)
-	}
-	s := &Snapshot{domain: b.domain, apex: apex, owner: hash(apex), top: b.entries[b.domain]}
-	if b.base == nil {
-		s.fill(b.entries, p)
-	} else {
-		s.change(b.base, b.entries, b.gone, p)
-	}
-	return s
 }

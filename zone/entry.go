@@ -19,6 +19,8 @@ type entry struct {
 	unready string
 	// wireLen is the length of the wire form, apexLen that of the apex's at its end.
 	wireLen, apexLen uint8
+	// alias says that the name has a CNAME record, which needs more thought than a packed answer.
+	alias bool
 
 	// name is in lower case.
 	name string
@@ -77,8 +79,19 @@ func (e *entry) make(rrtype uint16) *rrset {
 
 func (e *entry) add(rr dns.RR) {
 	s := e.make(rr.Header().Rrtype)
+	e.alias = e.alias || rr.Header().Rrtype == dns.TypeCNAME
 	s.rrs = append(s.rrs, rr)
 }
+
+// clone returns a copy whose sets may be replaced.
+func (e *entry) clone() *entry {
+	out := *e
+	out.sets = slices.Clone(e.sets)
+	return &out
+}
+
+// empty reports whether the name is an empty non-terminal (RFC 8499 §7), which has no NSEC record.
+func (e *entry) empty() bool { return len(e.sets) == 0 && e.unready == "" }
 
 // compareTypes puts SOA and NS first, as RFC 1035 §5.2 wants and people expect, then goes by number.
 func compareTypes(a, b uint16) int {

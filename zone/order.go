@@ -84,6 +84,36 @@ func (o *order) after(labels []byte) *entry {
 	return nil
 }
 
+// owner returns the last name before another that owns records, top if none does: its NSEC record is what covers the
+// other.
+func (o *order) owner(labels []byte, top *entry) *entry {
+	for len(labels) > 0 {
+		e := o.before(labels)
+		if e == nil {
+			break
+		}
+		if !e.empty() {
+			return e
+		}
+		labels = e.labels()
+	}
+	return top
+}
+
+// next returns the first name after another that owns records, top if none does.
+func (o *order) next(labels []byte, top *entry) *entry {
+	for {
+		e := o.after(labels)
+		if e == nil {
+			return top
+		}
+		if !e.empty() {
+			return e
+		}
+		labels = e.labels()
+	}
+}
+
 // orderEdit is an order being changed by one goroutine.
 type orderEdit struct {
 	order

@@ -56,11 +56,16 @@ func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, e
 		return false, fmt.Errorf("choose a serial for zone %s: %w", next.domain, err)
 	}
 	old := p.store.Load()
-	if old != nil && old.content == next.content && old.serial == serial {
+	if old != nil && old.Digest() == next.Digest() && old.serial == serial {
 		publishes.WithLabelValues("unchanged").Inc()
 		return false, nil
 	}
-	p.store.current.Store(next.seal(serial))
+	now, err := next.seal(serial)
+	if err != nil {
+		publishes.WithLabelValues("failed").Inc()
+		return false, err
+	}
+	p.store.current.Store(now)
 	publishes.WithLabelValues("changed").Inc()
 	observe(old, p.store.Load())
 	return true, warning

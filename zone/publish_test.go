@@ -66,8 +66,8 @@ func TestPublish(t *testing.T) {
 	if !publish(t, p2, all["born"].Roster, ahead) || p2.store.Load().Serial() != ahead.Serial {
 		t.Errorf("serial %d, want %d", p2.store.Load().Serial(), ahead.Serial)
 	}
-	soa := p2.store.Load().Lookup(apex, dns.TypeSOA).Answer[0].(*dns.SOA).Serial
-	negative := p2.store.Load().Lookup("nosuch."+apex, dns.TypeA).Ns[0].(*dns.SOA).Serial
+	soa := p2.store.Load().Lookup(apex, dns.TypeSOA, false).Answer[0].(*dns.SOA).Serial
+	negative := p2.store.Load().Lookup("nosuch."+apex, dns.TypeA, false).Ns[0].(*dns.SOA).Serial
 	if soa != ahead.Serial || negative != ahead.Serial {
 		t.Errorf("SOA %d, negative SOA %d, want %d", soa, negative, ahead.Serial)
 	}
@@ -107,7 +107,7 @@ func TestFullDiskWarnsAndPublishes(t *testing.T) {
 	publish(t, p, all["unborn"].Roster)
 	p.serials.file.write = func(string, []byte) error { return syscall.ENOSPC }
 	changed, err := p.Publish(all["born"].Roster, nil)
-	if !changed || err == nil || len(store.Load().Lookup(server, dns.TypeSRV).Answer) != 3 {
+	if !changed || err == nil || len(store.Load().Lookup(server, dns.TypeSRV, false).Answer) != 3 {
 		t.Errorf("Publish = %v, %v; want the new zone and a warning", changed, err)
 	}
 }

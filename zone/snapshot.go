@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/sign"
+	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
 
 // Snapshot is one version of the zone. It never changes once Compile has returned it, so any number of goroutines may
@@ -29,11 +32,16 @@ type Snapshot struct {
 	// names holds every name below the apex, empty non-terminals included; order holds the same.
 	names *table
 	order order
-	// unready counts the names of which nothing is known yet.
-	unready int
-	// negative is the authority section of NXDOMAIN and NODATA, denial its packed form.
-	negative []dns.RR
-	denial   relocatable
+	// unready counts the names of which nothing is known yet, records all records.
+	unready, records int
+	// negative is the SOA record of NXDOMAIN and NODATA, and what signs it.
+	negative rrset
+	// denial and signedDenial are the packed forms of negative, without and with its signatures.
+	denial, signedDenial relocatable
+	// signer signed the zone; nil for a zone without DNSSEC.
+	signer sign.Signer
+	// journal holds the latest changes that led here, oldest first.
+	journal []xfr.Delta
 }
 
 // Serial returns the serial of the zone's SOA record; 0 while SOA is not served, since such a zone has no version.
@@ -48,6 +56,7 @@ func (s *Snapshot) Digest() string {
 	h := sha256.New()
 	h.Write(s.apex)
 	h.Write(s.content.bytes())
+	h.Write([]byte(signerID(s.signer)))
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -77,54 +86,13 @@ func (c *content) bytes() (out []byte) {
 	return out
 }
 
-// fill makes the tables of a snapshot from nothing.
-func (s *Snapshot) fill(entries map[string]*entry, p *packer) {
-	names := new(table).edit(len(entries))
-	below := make([]*entry, 0, len(entries))
-	for _, e := range entries {
-		s.count(e, 1, p)
-		if len(e.labels()) > 0 {
-			names.put(e)
-			below = append(below, e)
-		}
-	}
-	s.names = names.done()
-	s.order = sorted(below).done()
-}
-
-// change makes the tables of a snapshot from another's: entries replace theirs, and what is gone and has no successor
-// goes.
-func (s *Snapshot) change(base *Snapshot, entries map[string]*entry, gone map[string]bool, p *packer) {
-	s.content, s.unready = base.content, base.unready
-	names, order := base.names.edit(base.names.count+len(entries)), base.order.edit()
-	for name := range gone {
-		if old := base.entry(name); old != nil && entries[name] == nil {
-			names.remove(old.wire())
-			order.remove(old.labels())
-			s.count(old, -1, p)
-		}
-	}
-	for _, e := range entries {
-		old := base.find(e.wire())
-		if old != nil {
-			if old.same(e, p.msg) {
-				continue
-			}
-			s.count(old, -1, p)
-		}
-		s.count(e, 1, p)
-		if len(e.labels()) > 0 {
-			names.put(e)
-			order.put(e)
-		}
-	}
-	s.names, s.order = names.done(), order.done()
-}
-
 // count adds an entry to the totals, or takes it off.
 func (s *Snapshot) count(e *entry, sign int, p *packer) {
 	if e.unready != "" {
 		s.unready += sign
+	}
+	for _, set := range e.sets {
+		s.records += sign * (len(set.rrs) + len(set.sigs))
 	}
 	if sign > 0 {
 		s.content.add(e.sum(p.msg))
@@ -175,23 +143,45 @@ func (s *Snapshot) contains(name string) bool {
 }
 
 // seal gives the content its serial. The receiver is not changed; the two share all but the SOA record.
-func (s *Snapshot) seal(serial uint32) *Snapshot {
+func (s *Snapshot) seal(serial uint32) (*Snapshot, error) {
 	out := *s
 	out.serial = serial
-	apex := *s.top
-	apex.sets = slices.Clone(apex.sets)
+	apex := s.top.clone()
 	set := apex.set(dns.TypeSOA)
 	soa := *set.rrs[0].(*dns.SOA)
 	soa.Serial = serial
-	set.rrs = []dns.RR{&soa}
-	newPacker().pack(&apex)
-	out.top = &apex
-	// RFC 2308 §3 and §5: the SOA of a negative answer has the smaller of its own TTL and MINIMUM.
-	negative := soa
-	negative.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
-	out.negative = []dns.RR{&negative}
-	out.denial = relocate(out.negative)
-	return &out
+	set.rrs, set.sigs = []dns.RR{&soa}, nil
+	if s.signer != nil {
+		if err := set.sign(s.signer); err != nil {
+			return nil, err
+		}
+		out.records += len(set.sigs)
+	}
+	newPacker().pack(apex)
+	out.top = apex
+	out.negative = set.withTTL(min(soa.Hdr.Ttl, soa.Minttl))
+	out.denial = relocate(out.negative.rrs)
+	if s.signer != nil {
+		out.signedDenial = relocate(slices.Concat(out.negative.rrs, out.negative.sigs))
+	}
+	return &out, nil
+}
+
+// withTTL returns a copy with another TTL, as the SOA of a negative answer has it: the smaller of its own TTL and
+// MINIMUM (RFC 2308 §3 and §5). Signatures hold for the original TTL (RFC 4034 §3.1.4).
+func (s *rrset) withTTL(ttl uint32) rrset {
+	out := rrset{rrtype: s.rrtype}
+	for _, rr := range s.rrs {
+		rr = dns.Copy(rr)
+		rr.Header().Ttl = ttl
+		out.rrs = append(out.rrs, rr)
+	}
+	for _, rr := range s.sigs {
+		rr = dns.Copy(rr)
+		rr.Header().Ttl = ttl
+		out.sigs = append(out.sigs, rr)
+	}
+	return out
 }
 
 // complete reports whether everything is known, so that others may keep the zone as a whole.

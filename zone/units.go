@@ -25,8 +25,26 @@ func (b *builder) zone() {
 			b.fixed = append(b.fixed, ns.Name)
 		}
 	}
-	b.name("_tcp." + b.domain) // exists from the first snapshot on, so that no resolver cuts the services off (RFC 8020)
+	// _tcp exists from the first snapshot on, so that no resolver cuts the services off (RFC 8020). It owns a record,
+	// because neither an NSEC chain (RFC 4035 §2.3) nor master format can tell of a name that has none and nothing below.
+	b.add(&dns.TXT{Hdr: header("_tcp."+b.domain, dns.TypeTXT, b.options.ttl()), Txt: []string{"etcd-dns"}})
 	b.fixed = append(b.fixed, b.domain, "_tcp."+b.domain)
+	for _, rr := range b.options.Records {
+		b.add(rr)
+		b.fixed = append(b.fixed, rr.Header().Name)
+	}
+	if b.options.Signer != nil {
+		b.signing()
+	}
+}
+
+// signing adds what a signed zone's apex has besides: the keys, and word for the parent to keep its NS and glue as they
+// are here (RFC 7477: flags immediate, and the serial does not matter).
+func (b *builder) signing() {
+	for _, rr := range b.options.Signer.Keys() {
+		b.add(rr)
+	}
+	b.add(&dns.CSYNC{Hdr: header(b.domain, dns.TypeCSYNC, ttlInfra), Flags: 1, TypeBitMap: []uint16{dns.TypeA, dns.TypeNS, dns.TypeAAAA}})
 }
 
 // emptyNonTerminals makes the names between those that exist and the apex exist (RFC 8020 §2).

@@ -66,7 +66,7 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	if snap == nil {
 		return write(w, r, notReady("no zone has been compiled yet"))
 	}
-	return write(w, r, snap.Lookup(q.Name, q.Qtype))
+	return write(w, r, snap.Lookup(q.Name, q.Qtype, wantsDNSSEC(r)))
 }
 
 // next passes on what is not ours. An authoritative server with nothing behind it refuses (RFC 1035 §4.1.1: REFUSED).
