@@ -39,6 +39,15 @@ func (b *builder) assemble() (*Snapshot, error) {
 	return s, nil
 }
 
+// touched returns the names that were made anew or taken away.
+func (b *builder) touched() map[string]bool {
+	names := maps.Clone(b.gone)
+	for name := range b.entries {
+		names[name] = true
+	}
+	return names
+}
+
 // arrange returns the order of all names below the apex.
 func (b *builder) arrange() *orderEdit {
 	if b.base.top == nil {

@@ -65,7 +65,7 @@ func sameRecords(a, b []dns.RR) bool {
 // snapshot. It refuses a roster that cannot be published in full, with an error for the operator; what is merely not
 // known yet is compiled to SERVFAIL.
 func Compile(r roster.Roster, o Options, serial uint32) (*Snapshot, error) {
-	s, err := new(compiler).compile(r, o)
+	s, _, err := new(compiler).compile(r, o)
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +110,15 @@ func hosts(m roster.Member) []string {
 	return []string{m.Node, m.PeerHost, hostNode(m.PeerHost)}
 }
 
-// compile returns the content, which is not to be asked before it is sealed. The compiler keeps r: its slices must not
-// change any more. After an error it is as before.
-func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
+// compile returns the content, which is not to be asked before it is sealed, and the names in which it may differ from
+// the last one. The compiler keeps r: its slices must not change any more. After an error it is as before.
+func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, map[string]bool, error) {
 	if err := checkDomain(r.Domain); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	o, err := o.check(r.Domain)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	last := c
 	if c.snapshot == nil || !c.options.equal(o) || c.roster.Domain != r.Domain {
@@ -130,19 +130,25 @@ func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 		d, _, err = compare(last.roster, r)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if last.snapshot != nil && d.empty() && sameServers(last.roster, r) {
 		c.roster = r
-		return c.snapshot, nil
+		return c.snapshot, nil, nil
 	}
 	b := &builder{roster: r, options: o, domain: r.Domain, entries: map[string]*entry{}, gone: map[string]bool{}}
 	if err := b.build(last, d); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	snapshot, err := b.assemble()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	touched := b.touched()
+	if last != c && c.snapshot != nil {
+		for e := range c.snapshot.all() {
+			touched[e.name] = true
+		}
 	}
 	c.users = last.users
 	if c.users == nil {
@@ -153,7 +159,7 @@ func (c *compiler) compile(r roster.Roster, o Options) (*Snapshot, error) {
 		c.users.change(was, now)
 	}
 	c.snapshot, c.roster, c.options, c.fixed = snapshot, r, o, b.fixed
-	return snapshot, nil
+	return snapshot, touched, nil
 }
 
 func sameServers(a, b roster.Roster) bool {

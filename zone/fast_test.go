@@ -194,7 +194,7 @@ func TestIncrementalCompile(t *testing.T) {
 		if i%50 == 7 {
 			bad := r.Clone()
 			bad.Clusters = append(bad.Clusters, roster.Cluster{Name: "ssl"})
-			if _, err := c.compile(bad, Options{}); err == nil {
+			if _, _, err := c.compile(bad, Options{}); err == nil {
 				t.Fatal("a bad roster was taken")
 			}
 		}
@@ -205,7 +205,7 @@ func TestIncrementalCompile(t *testing.T) {
 		if i%300 > 200 {
 			o.Records = testRecords
 		}
-		got, err := c.compile(r, o)
+		got, _, err := c.compile(r, o)
 		if err != nil {
 			t.Fatal(err)
 		}

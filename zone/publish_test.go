@@ -116,7 +116,7 @@ func TestMetrics(t *testing.T) {
 	all := sources(t)
 	p, store := newPublisher(t)
 	publish(t, p, all["unknown"].Roster)
-	if got := value(t, "coredns_etcdsrv_snapshot_names", "unready"); got != 4 {
+	if got := value(t, "coredns_etcdsrv_snapshot_names", apex, "unready"); got != 4 {
 		t.Errorf("unready names: %v, want 4", got)
 	}
 	publish(t, p, all["born"].Roster)
@@ -124,13 +124,13 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("serial metric %v, want %d", got, store.Load().Serial())
 	}
 	// The apex, _tcp, two services, three nodes.
-	if got := value(t, "coredns_etcdsrv_snapshot_names", "ready"); got != 7 {
+	if got := value(t, "coredns_etcdsrv_snapshot_names", apex, "ready"); got != 7 {
 		t.Errorf("ready names: %v, want 7", got)
 	}
 }
 
-// value returns the metric of that name and last label value; 0 if there is none yet.
-func value(t *testing.T, name, label string) float64 {
+// value returns the metric of that name and label values; 0 if there is none yet.
+func value(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
@@ -138,7 +138,7 @@ func value(t *testing.T, name, label string) float64 {
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == name && hasLabel(m.GetLabel(), label) {
+			if f.GetName() == name && hasLabels(m.GetLabel(), labels) {
 				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}
@@ -146,6 +146,8 @@ func value(t *testing.T, name, label string) float64 {
 	return 0
 }
 
-func hasLabel[P interface{ GetValue() string }](pairs []P, value string) bool {
-	return slices.ContainsFunc(pairs, func(p P) bool { return p.GetValue() == value })
+func hasLabels[P interface{ GetValue() string }](pairs []P, values []string) bool {
+	return !slices.ContainsFunc(values, func(v string) bool {
+		return !slices.ContainsFunc(pairs, func(p P) bool { return p.GetValue() == v })
+	})
 }

@@ -71,7 +71,7 @@ func TestNSECChain(t *testing.T) {
 	r := randomRoster(rng)
 	for range 300 {
 		r = step(rng, r)
-		s, err := c.compile(r, Options{Signer: testSigner{"1"}, Records: testRecords[5:7]})
+		s, _, err := c.compile(r, Options{Signer: testSigner{"1"}, Records: testRecords[5:7]})
 		if err != nil {
 			t.Fatal(err)
 		}

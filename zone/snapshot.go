@@ -134,14 +134,6 @@ func (s *Snapshot) find(wire []byte) *entry {
 	return s.names.get(hash(wire), wire)
 }
 
-// contains reports whether a name in any letter case is at or below the apex.
-func (s *Snapshot) contains(name string) bool {
-	var scratch [maxWire]byte
-	wire, ok := appendWire(scratch[:0], name)
-	_, below := prefix(wire, s.apex)
-	return ok && below
-}
-
 // seal gives the content its serial. The receiver is not changed; the two share all but the SOA record.
 func (s *Snapshot) seal(serial uint32) (*Snapshot, error) {
 	out := *s

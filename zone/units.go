@@ -60,8 +60,16 @@ func (b *builder) emptyNonTerminals() {
 	}
 }
 
-// apex adds SOA and NS.
+// apex adds SOA and NS, and says when the zone has no version yet.
 func (b *builder) apex() {
+	b.authority()
+	if why, wait := unknown(b.roster); wait {
+		b.unready(b.domain, why, dns.TypeSOA)
+	}
+}
+
+// authority adds SOA and NS.
+func (b *builder) authority() {
 	b.add(&dns.SOA{
 		Hdr: header(b.domain, dns.TypeSOA, ttlDefault),
 		// RFC 1996 §2.1: MNAME is the primary, and the one that secondaries do not notify.
@@ -70,9 +78,6 @@ func (b *builder) apex() {
 	})
 	for _, ns := range b.roster.NameServers {
 		b.add(&dns.NS{Hdr: header(b.domain, dns.TypeNS, ttlInfra), Ns: ns.Name})
-	}
-	if why, wait := unknown(b.roster); wait {
-		b.unready(b.domain, why, dns.TypeSOA)
 	}
 }
 

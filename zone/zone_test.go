@@ -24,7 +24,13 @@ const soa5 = "rack1.example.org. 5 IN SOA infra0.rack1.example.org. hostmaster.r
 func serving(s *Snapshot) *Handler {
 	store := NewStore()
 	store.current.Store(s)
-	return NewHandler(store)
+	return NewHandler(zonesOf(store))
+}
+
+func zonesOf(stores ...*Store) *Zones {
+	z := new(Zones)
+	z.Set(stores...)
+	return z
 }
 
 func srvs(ttl int, owner string, port int, hosts ...string) (out []dns.RR) {
@@ -296,7 +302,7 @@ func TestNextGetsWhatIsNotOurs(t *testing.T) {
 }
 
 func TestEmptyStore(t *testing.T) {
-	h := NewHandler(NewStore())
+	h := NewHandler(zonesOf(NewStore()))
 	if h.Ready() {
 		t.Error("ready without a zone")
 	}
