@@ -156,6 +156,7 @@ func (e *engine) appendOPT(out []byte, n int, x *exchange, cookie *cookieReply, 
 		var timeout [2]byte
 		binary.BigEndian.PutUint16(timeout[:], e.keepalive)
 		end = appendOption(out, end, dns.EDNS0TCPKEEPALIVE, timeout[:])
+		e.promised = true
 	}
 	binary.BigEndian.PutUint16(opt[9:], uint16(end-n-optLen))
 	binary.BigEndian.PutUint16(out[10:], binary.BigEndian.Uint16(out[10:])+1)

@@ -37,6 +37,8 @@ type engine struct {
 	counters *counters
 	// keepalive is the idle timeout in units of 100 ms that TCP clients are told who ask for it (RFC 7828 §3.1).
 	keepalive uint16
+	// promised says that some client was told.
+	promised bool
 
 	// scratch for one query; name is longer than any name so that it can be written eight octets at a time.
 	question Question

@@ -126,12 +126,12 @@ func TestLimiterOff(t *testing.T) {
 // Whatever comes when: no key gets more than its rate and burst, which are alike, in any two seconds that follow each
 // other.
 func TestLimiterProperty(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		rate := 1 + r.IntN(50)
 		l, at := newTestLimiter(rate)
 		last := map[uint64]int{}
-		for second, step := 0, 0; step < 200; step++ {
+		for second, step := 0, 0; step < 60; step++ {
 			at(second)
 			now := map[uint64]int{}
 			for range r.IntN(1000) {
