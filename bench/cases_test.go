@@ -127,6 +127,12 @@ func cookieOf(addr string, c content) (string, error) {
 	return cookie, nil
 }
 
+// warmUp is in seconds. leastTicks keep the error of counted time within 5 %.
+const (
+	warmUp     = 0.3
+	leastTicks = 20
+)
+
 // figure is what one server did in one case of one round.
 type figure struct {
 	result
@@ -148,7 +154,7 @@ func (t *turn) perform(k kind, c content, at cores, dir string, run time.Duratio
 		args = append(args, "-E", fmt.Sprintf("%d:%s", dns.EDNS0COOKIE, cookie))
 	}
 	var f figure
-	for _, seconds := range []float64{0.3, run.Seconds()} {
+	for _, seconds := range []float64{warmUp, run.Seconds()} {
 		path, err := k.data(dir, c)
 		if err != nil {
 			return f, err
@@ -169,7 +175,9 @@ func (t *turn) perform(k kind, c content, at cores, dir string, run time.Duratio
 		if f.result, err = parsePerf(string(out)); err != nil {
 			return f, err
 		}
-		f.CPU = (after - before) / time.Duration(f.Completed)
+		if f.CPU = (after - before) / time.Duration(f.Completed); after-before < leastTicks*userTick && seconds != warmUp {
+			return f, fmt.Errorf("the server used only %v for %d answers, want at least %v to tell", after-before, f.Completed, leastTicks*userTick)
+		}
 	}
 	return f, f.judge(k.rcode)
 }

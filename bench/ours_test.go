@@ -33,9 +33,8 @@ func ourRack(b *testing.B, bin string, more int, signed bool) (contender, []stri
 	corefile := filepath.Join(dir, "Corefile")
 	edit(b, corefile, benchDomain+" {", fmt.Sprintf("%s:%d {", benchDomain, dnsPort))
 	edit(b, corefile, "    prometheus localhost:9153\n", "    prometheus METRICS:9153\n")
-	settings := ""
 	if signed {
-		settings = "        dnssec on\n"
+		edit(b, corefile, "        data ", "        dnssec on\n        data ")
 	}
 	if more > 0 {
 		lines := make([]string, more)
@@ -44,9 +43,9 @@ func ourRack(b *testing.B, bin string, more int, signed bool) (contender, []stri
 			names = append(names, name)
 			lines[i] = fmt.Sprintf("            node %s 127.94.%d.%d\n", name, i/250, 1+i%250)
 		}
-		settings += "        cluster away {\n" + strings.Join(lines, "") + "        }\n"
+		last := "        node " + names[members-1] + " " + ourAddr(members-1) + "\n"
+		edit(b, corefile, last, last+"        cluster away {\n"+strings.Join(lines, "")+"        }\n")
 	}
-	edit(b, corefile, "        data ", settings+"        data ")
 	// The file is the same on every node but for the address of its metrics, which are all on one machine here.
 	text, err := os.ReadFile(corefile)
 	if err != nil {

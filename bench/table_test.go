@@ -140,11 +140,17 @@ func (t *table) target(w *strings.Builder, limit float64, what string, others ..
 
 // dropped says why rows are missing, and what was lost or cut off in those that are not.
 func (t *table) dropped(w *strings.Builder) {
-	for _, k := range t.kinds {
-		for _, s := range t.servers {
+	for _, s := range t.servers {
+		said := ""
+		for _, k := range t.kinds {
 			c := t.cells[k.name][s]
 			if c.err != nil {
-				fmt.Fprintf(w, "DROPPED: %s, %s: %s\n", s, k.name, strings.ReplaceAll(c.err.Error(), "\n", "; "))
+				if text := c.err.Error(); text != said {
+					fmt.Fprintf(w, "DROPPED: %s, %s: %s\n", s, k.name, strings.ReplaceAll(text, "\n", "; "))
+					said = text
+				} else {
+					fmt.Fprintf(w, "DROPPED: %s, %s: the same\n", s, k.name)
+				}
 			}
 			lost, again := 0, 0
 			for _, f := range c.figures {

@@ -34,6 +34,10 @@ func TestEquivalent(t *testing.T) {
 	denial := message(t, dns.RcodeSuccess, nil, soa("1"), nil)
 	lame, cut := want.Copy(), want.Copy()
 	lame.Authoritative, cut.Truncated = false, true
+	zone := content{records: map[string]bool{}}
+	for _, rr := range texts(want.Extra) {
+		zone.records[rr] = true
+	}
 	for _, c := range []struct {
 		name      string
 		want, got *dns.Msg
@@ -49,10 +53,11 @@ func TestEquivalent(t *testing.T) {
 		{"not authoritative", want, lame, false},
 		{"truncated", want, cut, false},
 		{"a denial of another serial", denial, message(t, 0, nil, soa("2"), nil), true},
-		{"a denial of another TTL", denial, message(t, 0, nil, []string{"example. 6 IN SOA m. r. 1 1 2 3 5"}, nil), false},
+		{"a denial of another TTL", denial, message(t, 0, nil, []string{"example. 30 IN SOA m. r. 1 1 2 3 5"}, nil), true},
+		{"a denial of another MINIMUM", denial, message(t, 0, nil, []string{"example. 5 IN SOA m. r. 1 1 2 3 6"}, nil), false},
 		{"a denial without SOA", denial, message(t, 0, nil, nil, nil), false},
 	} {
-		if err := equivalent(c.want, c.got); (err == nil) != c.ok {
+		if err := zone.equivalent(c.want, c.got); (err == nil) != c.ok {
 			t.Errorf("%s: got %v, want it taken: %v", c.name, err, c.ok)
 		}
 	}
