@@ -96,7 +96,7 @@ func BenchmarkDNS(b *testing.B) {
 	}
 	for b.Loop() {
 		t := c.run()
-		fmt.Println(t.markdown(c))
+		fmt.Printf("\n%s\n", t.markdown(c))
 		for _, k := range t.kinds {
 			if r := t.ratios(k.name, "etcd-dns", "NSD", "Knot"); len(r) > 0 {
 				b.ReportMetric(median(r), strings.ReplaceAll(k.name, " ", "-")+"-ratio")
@@ -113,7 +113,7 @@ func BenchmarkNull(b *testing.B) {
 	c.contenders = []contender{all["NSD"], again}
 	for b.Loop() {
 		t := c.run()
-		fmt.Println(t.spread("NSD", "NSD again"))
+		fmt.Printf("\n%s\n", t.spread("NSD", "NSD again"))
 	}
 }
 
