@@ -54,7 +54,7 @@ func mixedQueries(dir string, c content) (string, error) {
 			lines = append(lines, q.name+" "+dns.TypeToString[q.qtype])
 		}
 	}
-	const repeat = 100 // so that no server meets the same order soon again
+	const repeat = 20 // so that no server meets the same order soon again
 	random := rand.New(rand.NewPCG(1, 2))
 	return writeLines(filepath.Join(dir, "mixed"), repeat*len(lines), func(i int) string {
 		if i%len(lines) == 0 {

@@ -61,7 +61,6 @@ func nsd(s site) ([]string, error) {
   zonelistfile: "{dir}/zone.list"
   xfrdfile: "{dir}/xfrd.state"
   xfrdir: "{dir}"
-  logfile: "{dir}/nsd.log"
   tcp-count: 1000
   tcp-query-count: 0
   rrl-ratelimit: 0
@@ -87,7 +86,7 @@ func knot(s site) ([]string, error) {
     background-workers: 1
     tcp-max-clients: 1000
 log:
-  - target: {dir}/knot.log
+  - target: stderr
     any: warning
 database:
     storage: {dir}
@@ -126,7 +125,7 @@ func bind(s site) ([]string, error) {
     zone-statistics no;
 };
 controls { };
-logging { channel file { file "{dir}/named.log"; severity warning; }; category default { file; }; };
+logging { category default { default_stderr; }; };
 zone "{domain}" { type primary; file "{zone}"; };
 `)
 	return []string{"-f", "-c", conf, "-n", fmt.Sprint(s.workers)}, err

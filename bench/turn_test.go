@@ -83,7 +83,7 @@ func start(c contender, at cores, ready func() error) (*turn, error) {
 			return t, nil
 		}
 		if time.Now().After(end) {
-			return nil, errors.Join(fmt.Errorf("the answers are not the zone's after 30 s: %w", err), t.stop())
+			return nil, errors.Join(fmt.Errorf("the answers are not the zone's after 30 s: %w", err), t.stop(), lastWords(t.running[0]))
 		}
 	}
 }
@@ -119,6 +119,20 @@ func logged(b *testing.B, c *exec.Cmd, path string) *exec.Cmd {
 	b.Cleanup(func() { _ = f.Close() })
 	c.Stdout, c.Stderr = f, f
 	return c
+}
+
+// lastWords is the end of what a logged process said.
+func lastWords(c *exec.Cmd) error {
+	f, ok := c.Stderr.(*os.File)
+	if !ok {
+		return nil
+	}
+	text, err := os.ReadFile(f.Name())
+	if err != nil {
+		return err
+	}
+	const most = 500
+	return fmt.Errorf("the server's last words: %s", text[max(0, len(text)-most):])
 }
 
 // beside makes a contender of a neighbour; it fails in its turn if the program is missing.

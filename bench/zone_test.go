@@ -17,7 +17,7 @@ import (
 type question struct {
 	name  string
 	qtype uint16
-	// weight is the share of the question among the mixed names.
+	// weight is the share of the question among the mixed names: all of them together are 100 times the nodes.
 	weight int
 }
 
@@ -33,13 +33,13 @@ type content struct {
 // questionsOf are all the zone's names with the types that its clients ask for. Resolvers and clients ask for AAAA
 // beside A, so that NODATA is a good part of any real load.
 func questionsOf(domain string, nodes []string) []question {
+	n := len(nodes)
 	out := []question{
-		{"_etcd-client-ssl._tcp." + domain, dns.TypeSRV, 30}, {"_etcd-server-ssl._tcp." + domain, dns.TypeSRV, 10},
-		{domain, dns.TypeA, 6}, {domain, dns.TypeAAAA, 6}, {domain, dns.TypeSOA, 2}, {domain, dns.TypeNS, 4}, {"_tcp." + domain, dns.TypeNS, 2},
+		{"_etcd-client-ssl._tcp." + domain, dns.TypeSRV, 30 * n}, {"_etcd-server-ssl._tcp." + domain, dns.TypeSRV, 10 * n},
+		{domain, dns.TypeA, 6 * n}, {domain, dns.TypeAAAA, 6 * n}, {domain, dns.TypeSOA, 2 * n}, {domain, dns.TypeNS, 4 * n}, {"_tcp." + domain, dns.TypeNS, 2 * n},
 	}
-	for _, n := range nodes {
-		// 40 for all nodes together.
-		out = append(out, question{n + "." + domain, dns.TypeA, max(1, 20/len(nodes))}, question{n + "." + domain, dns.TypeAAAA, max(1, 20/len(nodes))})
+	for _, node := range nodes {
+		out = append(out, question{node + "." + domain, dns.TypeA, 20}, question{node + "." + domain, dns.TypeAAAA, 20})
 	}
 	return out
 }
@@ -73,7 +73,7 @@ func collect(addr string, c content, signed bool) (content, error) {
 				all = append(all, question{q.name, dns.TypeNSEC, 0})
 			}
 		}
-		for _, t := range []uint16{dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY} {
+		for _, t := range []uint16{dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY, dns.TypeCSYNC} {
 			all = append(all, question{c.domain, t, 0})
 		}
 	}
