@@ -30,7 +30,7 @@ const lastGood = "Corefile.last-good"
 
 // open reads the configuration, takes the node's locks and makes its parts; it starts none of them.
 func open(c Config) (*Node, error) {
-	n := &Node{config: c, log: c.Log, store: zone.NewStore(), notify: &notifier{log: c.Log}}
+	n := &Node{config: c, log: c.Log, store: zone.NewStore(), zones: new(zone.Zones), notify: &notifier{log: c.Log}}
 	o, err := n.firstOptions()
 	if err != nil {
 		return nil, err
@@ -190,12 +190,12 @@ func (n *Node) makeParts(o *Options) error {
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
+	n.zones.Set(n.store)
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
 	secrets := n.bundle.Secrets()
-	// The zone's own type takes the place of storeZone as soon as it is an xfr.Zone.
 	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
-		func() []netip.Addr { return n.line.Addrs }, &storeZone{origin: o.Domain, store: n.store, log: n.log.Named("transfer")})
-	n.dns = &nameServer{log: n.log, store: n.store, transfers: n.transfers, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+		func() []netip.Addr { return n.line.Addrs }, n.zones.Transferable)
+	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {

@@ -23,7 +23,7 @@ type transfers struct {
 	server   *xfr.Server
 	notifier *xfr.Notifier
 	key      xfr.Key
-	zones    []xfr.Zone
+	zones    func() []xfr.Zone
 	// options returns the Corefile that serves now; own this node's addresses.
 	options func() *Options
 	own     func() []netip.Addr
@@ -31,7 +31,7 @@ type transfers struct {
 	blocks atomic.Pointer[[]transferBlock]
 }
 
-func newTransfers(log *zap.Logger, key xfr.Key, options func() *Options, own func() []netip.Addr, zones ...xfr.Zone) *transfers {
+func newTransfers(log *zap.Logger, key xfr.Key, options func() *Options, own func() []netip.Addr, zones func() []xfr.Zone) *transfers {
 	t := &transfers{log: log, key: key, zones: zones, options: options, own: own}
 	t.server = xfr.NewServer(xfr.ServerOptions{Key: key, Done: t.done})
 	t.notifier = xfr.NewNotifier(xfr.NotifierOptions{Key: key, Notices: t.notices})
@@ -52,9 +52,9 @@ func (t *transfers) notices() (out []xfr.Notice) {
 		return nil
 	}
 	o := t.options()
-	for _, z := range t.zones {
+	for _, z := range t.zones() {
 		block := covering(*blocks, z.Origin())
-		if block == nil {
+		if block == nil || z.Origin() == "" { // it has no snapshot yet
 			continue
 		}
 		to := append(slices.Clone(block.to), outside(o)...)
@@ -130,7 +130,8 @@ func (p *transferPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *
 
 // find returns our zone with that apex. Doors that carry one message for an answer give it to nobody.
 func (p *transferPlugin) find(origin string) (xfr.Offer, bool) {
-	i := slices.IndexFunc(p.zones, func(z xfr.Zone) bool { return z.Origin() == origin })
+	zones := p.zones()
+	i := slices.IndexFunc(zones, func(z xfr.Zone) bool { return z.Origin() == origin })
 	block := covering(p.own, origin)
 	if i < 0 || block == nil {
 		return xfr.Offer{}, false
@@ -139,7 +140,7 @@ func (p *transferPlugin) find(origin string) (xfr.Offer, bool) {
 	if !p.stream {
 		policy = xfr.Policy{}
 	}
-	return xfr.Offer{Zone: p.zones[i], Policy: policy}, true
+	return xfr.Offer{Zone: zones[i], Policy: policy}, true
 }
 
 // withTSIG gives a request its TSIG record back if CoreDNS's plugin tsig took it off after it had found it good. The writer

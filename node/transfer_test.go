@@ -33,9 +33,10 @@ var bundleKey = xfr.Key{Name: "transfer." + testDomain, Algorithm: dns.HmacSHA25
 var testServer struct {
 	sync.Once
 	nameServer
-	text string
-	opts Options
-	pub  *zone.Publisher
+	store *zone.Store
+	text  string
+	opts  Options
+	pub   *zone.Publisher
 }
 
 // publishTest publishes a zone with so many born members; 0 for one whose cluster is not known.
@@ -62,11 +63,11 @@ func startCoreDNS(t *testing.T, corefile string) map[string]string {
 	s := &testServer
 	s.text, s.opts = corefile, Options{}
 	s.Do(func() {
-		s.store = zone.NewStore()
+		s.store, s.zones = zone.NewStore(), &zone.Zones{}
+		s.zones.Set(s.store)
 		s.pub = zone.NewPublisher(s.store, zone.Options{}, zone.NewSerials(filepath.Join(t.TempDir(), "serial"), 1, time.Now))
 		s.log, s.identity = zap.NewNop(), dnsserver.NewTLSConfigIdentity()
-		s.transfers = newTransfers(s.log, bundleKey, func() *Options { return &s.opts }, func() []netip.Addr { return nil },
-			&storeZone{origin: testDomain, store: s.store, log: s.log})
+		s.transfers = newTransfers(s.log, bundleKey, func() *Options { return &s.opts }, func() []netip.Addr { return nil }, s.zones.Transferable)
 		s.check, s.refused, s.apply = func(*Options) error { return nil }, func(error) {}, func(*Options) {}
 		s.addrs = func() []netip.Addr { return nil }
 		s.certificate = selfSigned(t)
@@ -168,7 +169,7 @@ tls://rack1.example.org:0 {
 // zoneText is the zone as it is transferred.
 func zoneText(t *testing.T) (out []string) {
 	t.Helper()
-	v := (&storeZone{origin: testDomain, store: testServer.store, log: zap.NewNop()}).Version()
+	v := testServer.store.Version()
 	out = append(out, v.SOA().String())
 	for rr := range v.Records() {
 		out = append(out, rr.String())

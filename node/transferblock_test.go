@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,8 +71,11 @@ func TestNotices(t *testing.T) {
 	o := &Options{Nodes: []NodeLine{{Name: "infra0", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.10")}}}, NameServers: []roster.NameServer{
 		{Name: "infra0." + testDomain, Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.10")}},
 		{Name: "ns1.example.net.", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.99")}}, {Name: "ns2.example.net."}}}
+	store, zones := zone.NewStore(), &zone.Zones{}
+	zones.Set(store)
+	publishTest(t, zone.NewPublisher(store, zone.Options{}, zone.NewSerials(filepath.Join(t.TempDir(), "serial"), 1, time.Now)), 3)
 	tr := newTransfers(zap.NewNop(), bundleKey, func() *Options { return o }, func() []netip.Addr { return o.Nodes[0].Addrs },
-		&storeZone{origin: testDomain, store: zone.NewStore(), log: zap.NewNop()})
+		zones.Transferable)
 	if len(tr.notices()) != 0 {
 		t.Error("somebody is told before a Corefile serves")
 	}
@@ -102,57 +106,5 @@ func TestNotices(t *testing.T) {
 	tr.serving(nil)
 	if len(tr.notices()) != 0 {
 		t.Error("somebody is told without a transfer directive")
-	}
-}
-
-// The changes between two versions turn one into the other; a zone that is not known has no version.
-func TestStoreZone(t *testing.T) {
-	store := zone.NewStore()
-	p := zone.NewPublisher(store, zone.Options{}, zone.NewSerials(t.TempDir()+"/serial", 1, time.Now))
-	z := &storeZone{origin: testDomain, store: store, log: zap.NewNop()}
-	if z.Version() != nil {
-		t.Error("an empty store has a version")
-	}
-	publishTest(t, p, 0)
-	if z.Version() != nil {
-		t.Error("a zone that is not known has a version")
-	}
-	publishTest(t, p, 3)
-	old := z.Version()
-	publishTest(t, p, 2)
-	v := z.Version()
-	changes, ok := v.Since(old.SOA().Serial)
-	if !ok || len(changes) != 1 || changes[0].From.Serial != old.SOA().Serial || changes[0].To.Serial != v.SOA().Serial {
-		t.Fatalf("%v, %+v", ok, changes)
-	}
-	has := map[string]bool{}
-	for rr := range old.Records() {
-		has[rr.String()] = true
-	}
-	for _, rr := range changes[0].Removed {
-		if !has[rr.String()] {
-			t.Errorf("%v is removed and was not there", rr)
-		}
-		delete(has, rr.String())
-	}
-	for _, rr := range changes[0].Added {
-		has[rr.String()] = true
-	}
-	want := map[string]bool{}
-	for rr := range v.Records() {
-		want[rr.String()] = true
-	}
-	if diff := cmp.Diff(want, has); diff != "" || len(changes[0].Removed) == 0 {
-		t.Errorf("(-new +old with the changes):\n%s", diff)
-	}
-	if _, ok := v.Since(v.SOA().Serial + 1); ok {
-		t.Error("changes since a serial that never was")
-	}
-	for i := range journalVersions {
-		publishTest(t, p, 2+i%2)
-		z.Version()
-	}
-	if _, ok := z.Version().Since(old.SOA().Serial); ok {
-		t.Errorf("the journal is longer than %d", journalVersions)
 	}
 }

@@ -21,6 +21,7 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 	m.SetReply(r)
 	m.Rcode = a.Rcode
 	m.Authoritative = a.AA
+	m.Truncated = a.truncated
 	m.Answer = ownedBy(a.Answer, r.Question[0].Name)
 	// The snapshot's slices are shared by all queries, and writers append to and cut a message's sections.
 	m.Ns = slices.Clone(a.Ns)
@@ -50,6 +51,9 @@ func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
 	opt.SetUDPSize(maxUDPSize)
 	// RFC 3225 §3: the DO bit is copied into the answer.
 	opt.SetDo(asked.Do())
+	if a.cookie != "" {
+		opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: a.cookie})
+	}
 	if a.EDE != 0 {
 		// RFC 8914 §2: extended errors travel in OPT, hence only to those who sent one.
 		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: a.EDE, ExtraText: a.EDEText})
@@ -117,12 +121,15 @@ func ownedBy(rrs []dns.RR, qname string) []dns.RR {
 		return nil
 	}
 	out := slices.Clone(rrs)
-	if rrs[0].Header().Name == qname {
+	owner := rrs[0].Header().Name
+	if owner == qname {
 		return out
 	}
 	for i, rr := range out {
-		out[i] = dns.Copy(rr)
-		out[i].Header().Name = qname
+		if rr.Header().Name == owner { // not what an alias points to
+			out[i] = dns.Copy(rr)
+			out[i].Header().Name = qname
+		}
 	}
 	return out
 }
@@ -139,4 +146,10 @@ func countOPT(r *dns.Msg) (n int) {
 func wantsNSID(r *dns.Msg) bool {
 	opt := r.IsEdns0()
 	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID })
+}
+
+// wantsDNSSEC reports whether DO is set (RFC 3225).
+func wantsDNSSEC(r *dns.Msg) bool {
+	opt := r.IsEdns0()
+	return opt != nil && opt.Do()
 }
