@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -60,6 +61,7 @@ type Node struct {
 	boot      *srvboot.Boot
 	dns       *nameServer
 	publisher *publisher
+	parent    *parentWatch
 	notify    *notifier
 }
 
@@ -168,13 +170,15 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.publisher.run(ctx, n.boot.Changed()) })
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
+	group.Go(func() error { return n.parent.run(ctx) })
 	group.Go(func() error { return n.tellSystemd(ctx) })
 }
 
 // serveAdmin opens the admin socket at once, and the port as soon as there is a certificate for it.
 func (n *Node) serveAdmin(ctx context.Context) error {
 	o := n.options()
-	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status, log: n.log.Named("admin")}
+	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status,
+		zone: n.zoneFile, zones: n.zoneNames, log: n.log.Named("admin")}
 	socket, err := listenSocket(o.Socket())
 	if err != nil {
 		return err
@@ -191,6 +195,20 @@ func (n *Node) serveAdmin(ctx context.Context) error {
 		}
 	})
 	return group.Wait()
+}
+
+// zoneFile returns a zone that this node serves, for `etcd-dns zone`.
+func (n *Node) zoneFile(name string) (io.WriterTo, bool) {
+	s := n.store.Load() // CONNECT: look among the reverse zones' snapshots too
+	if s == nil || name != n.options().Domain {
+		return nil, false
+	}
+	return s, true
+}
+
+// zoneNames are the zones that this node serves.
+func (n *Node) zoneNames() []string {
+	return []string{n.options().Domain} // CONNECT: and the reverse zones
 }
 
 // runMember runs the boot loop until ctx ends or a service fails.

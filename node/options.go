@@ -49,6 +49,8 @@ type Options struct {
 	Aliases bool
 	// Contact is the SOA's mailbox as a domain name; empty for hostmaster.DOMAIN.
 	Contact string
+	// NoParent is `parent none`: no zone delegates to this one, and nobody is asked.
+	NoParent bool
 	// Ephemeral allows birth on a file system that does not outlive a power cut.
 	Ephemeral bool
 	// Warnings are what was accepted though it was not quite right.

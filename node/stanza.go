@@ -37,7 +37,7 @@ func properties() map[string]property {
 	return map[string]property{
 		"bundle": path1(func(o *Options, v string) { o.Bundle = v }), "data": path1(func(o *Options, v string) { o.Data = v }),
 		"name": (*stanza).name, "node": (*stanza).node, "ns": (*stanza).ns, "cluster": (*stanza).clusterBlock,
-		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email,
+		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent,
 		"aliases": flag(func(o *Options, v bool) { o.Aliases = v }), "ephemeral": flag(func(o *Options, v bool) { o.Ephemeral = v }),
 		"peer_port": port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
@@ -125,6 +125,15 @@ func flag(set func(*Options, bool)) property {
 		set(p.o, args[0] == "on" || args[0] == "yes")
 		return nil
 	}
+}
+
+// parent reads `none`; there is no other word, because a parent zone is found by itself.
+func (p *stanza) parent(args []string) error {
+	if len(args) != 1 || args[0] != "none" {
+		return p.errorf("expected parent none but got %q", "leave the line out: the parent zone is found through the resolver", strings.Join(args, " "))
+	}
+	p.o.NoParent = true
+	return nil
 }
 
 func port(set func(*ClusterOptions, uint16)) property {
