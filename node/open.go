@@ -215,7 +215,7 @@ func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (n *Node) zoneOptions(o *Options) zone.Options {
-	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases}
+	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases} // CONNECT: Records: o.Records, and o.Reverse
 }
 
 // certAddrs are the addresses that this node's certificates carry: its configured ones and those of its interfaces,

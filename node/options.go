@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
@@ -49,6 +51,10 @@ type Options struct {
 	Aliases bool
 	// Contact is the SOA's mailbox as a domain name; empty for hostmaster.DOMAIN.
 	Contact string
+	// Records are the `record` lines: absolute lower-case names, none that the zone makes itself.
+	Records []dns.RR
+	// Reverse are the server block's reverse zones, in its order.
+	Reverse []ReverseZone
 	// NoParent is `parent none`: no zone delegates to this one, and nobody is asked.
 	NoParent bool
 	// Ephemeral allows birth on a file system that does not outlive a power cut.

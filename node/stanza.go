@@ -25,6 +25,8 @@ type stanza struct {
 	seen map[string]int
 	// all are the properties of the block as a whole, which every cluster starts from.
 	all ClusterOptions
+	// records are the record lines, which need the domain and the nodes to be judged.
+	records []recordLine
 	// cluster is the block being read; nil outside `cluster NAME { … }`.
 	cluster *ClusterOptions
 }
@@ -37,7 +39,7 @@ func properties() map[string]property {
 	return map[string]property{
 		"bundle": path1(func(o *Options, v string) { o.Bundle = v }), "data": path1(func(o *Options, v string) { o.Data = v }),
 		"name": (*stanza).name, "node": (*stanza).node, "ns": (*stanza).ns, "cluster": (*stanza).clusterBlock,
-		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent,
+		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent, "record": (*stanza).record,
 		"aliases": flag(func(o *Options, v bool) { o.Aliases = v }), "ephemeral": flag(func(o *Options, v bool) { o.Ephemeral = v }),
 		"peer_port": port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
@@ -49,7 +51,7 @@ func properties() map[string]property {
 var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "timing", "tls"}
 
 // repeatable words may stand more than once.
-var repeatable = []string{"cluster", "node", "ns"}
+var repeatable = []string{"cluster", "node", "ns", "record"}
 
 // property reads one line of the block.
 func (p *stanza) property() error {

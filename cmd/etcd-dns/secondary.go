@@ -169,9 +169,8 @@ zone "{{.Zone}}" {
 `
 	powerdnsSecondary = `# Then, with the database that pdns.conf names:
 #     pdnsutil import-tsig-key {{.Key}} {{.Algorithm}} '{{.Secret}}'
-#     pdnsutil create-slave-zone {{.Zone}} {{.AddrPorts " "}}
-#     pdnsutil activate-tsig-key {{.Zone}} {{.Key}} slave
-# PowerDNS 4.9 and later: create-secondary-zone, and secondary for slave.
+#     pdnsutil create-secondary-zone {{.Zone}} {{.AddrPorts " "}}
+#     pdnsutil activate-tsig-key {{.Zone}} {{.Key}} secondary
 secondary=yes
 allow-notify-from={{range $i, $n := .Nodes}}{{if $i}},{{end}}{{$n.Addr}}{{end}}
 `
