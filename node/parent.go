@@ -155,11 +155,7 @@ func (p *parentWatch) once(ctx context.Context) time.Duration {
 		p.last.Store(nil)
 		return parentInterval
 	}
-	view, err := p.ask(ctx, w.Domain)
-	v := parent.Failed(err)
-	if err == nil {
-		v = view.Judge(w)
-	}
+	v := p.judge(ctx, w)
 	if ctx.Err() != nil {
 		return parentInterval // what was cut short says nothing
 	}
@@ -172,6 +168,14 @@ func (p *parentWatch) once(ctx context.Context) time.Duration {
 		return parentRetry
 	}
 	return parentInterval
+}
+
+func (p *parentWatch) judge(ctx context.Context, w parent.Want) parent.Verdict {
+	view, err := p.ask(ctx, w.Domain)
+	if err != nil {
+		return parent.Failed(err)
+	}
+	return view.Judge(w)
 }
 
 func (p *parentWatch) tell(v parent.Verdict, s *ParentStatus) {
