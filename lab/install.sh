@@ -7,7 +7,7 @@ set -eu
 say() { echo "lab/install.sh: $*" >&2; }
 
 missing() {
-	for pair in ip:iproute2 nsd:nsd unbound:unbound unbound-control:unbound dig:bind9-dnsutils etcdctl:etcd-client; do
+	for pair in ip:iproute2 nsd:nsd unbound:unbound unbound-control:unbound knotd:knot named:bind9 dig:bind9-dnsutils etcdctl:etcd-client; do
 		PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || echo "${pair#*:}"
 	done | sort -u
 }
@@ -45,9 +45,9 @@ apt-get install -y -q --no-install-recommends $packages >/dev/null 2>&1 || {
 }
 
 # What was not here before shall not run after the next boot either.
-for service in nsd unbound; do
+for pair in nsd:nsd unbound:unbound knot:knot bind9:named; do
 	case " $(echo $packages) " in
-	*" $service "*) command -v systemctl >/dev/null 2>&1 && systemctl disable --quiet "$service" 2>/dev/null || true ;;
+	*" ${pair%%:*} "*) command -v systemctl >/dev/null 2>&1 && systemctl disable --quiet "${pair#*:}" 2>/dev/null || true ;;
 	esac
 done
 
