@@ -51,6 +51,7 @@ type Node struct {
 	launch   atomic.Pointer[srvboot.Launch]
 
 	store     *zone.Store
+	zones     *zone.Zones
 	certs     *certs.Manager
 	disk      *srvboot.Disk
 	lock      *srvboot.NodeLock
@@ -199,16 +200,22 @@ func (n *Node) serveAdmin(ctx context.Context) error {
 
 // zoneFile returns a zone that this node serves, for `etcd-dns zone`.
 func (n *Node) zoneFile(name string) (io.WriterTo, bool) {
-	s := n.store.Load() // CONNECT: look among the reverse zones' snapshots too
-	if s == nil || name != n.options().Domain {
-		return nil, false
+	for _, store := range n.zones.All() {
+		if snap := store.Load(); snap != nil && snap.Domain() == name {
+			return snap, true
+		}
 	}
-	return s, true
+	return nil, false
 }
 
 // zoneNames are the zones that this node serves.
-func (n *Node) zoneNames() []string {
-	return []string{n.options().Domain} // CONNECT: and the reverse zones
+func (n *Node) zoneNames() (out []string) {
+	for _, store := range n.zones.All() {
+		if snap := store.Load(); snap != nil {
+			out = append(out, snap.Domain())
+		}
+	}
+	return out
 }
 
 // runMember runs the boot loop until ctx ends or a service fails.

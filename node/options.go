@@ -11,6 +11,7 @@ import (
 
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/zone"
 )
 
 // Where a node looks when nothing says otherwise.
@@ -54,7 +55,7 @@ type Options struct {
 	// Records are the `record` lines: absolute lower-case names, none that the zone makes itself.
 	Records []dns.RR
 	// Reverse are the server block's reverse zones, in its order.
-	Reverse []ReverseZone
+	Reverse []zone.Reverse
 	// NoParent is `parent none`: no zone delegates to this one, and nobody is asked.
 	NoParent bool
 	// Ephemeral allows birth on a file system that does not outlive a power cut.

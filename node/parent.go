@@ -116,7 +116,7 @@ func (n *Node) apexKeys() (out []dns.RR) {
 		return nil
 	}
 	for _, t := range []uint16{dns.TypeCDS, dns.TypeDNSKEY} {
-		out = append(out, s.Lookup(n.options().Domain, t).Answer...)
+		out = append(out, s.Lookup(n.options().Domain, t, false).Answer...)
 	}
 	return out
 }

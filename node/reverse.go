@@ -9,16 +9,9 @@ import (
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
-)
 
-// ReverseZone is a reverse zone that the server block names.
-type ReverseZone struct {
-	// Name is absolute and lower case.
-	Name string
-	// Prefix holds the addresses whose PTR records live in the zone. Of an RFC 2317 zone whose name tells no range it
-	// is the whole /24.
-	Prefix netip.Prefix
-}
+	"github.com/etcd-dns/etcd-dns/zone"
+)
 
 const (
 	v4Reverse = "in-addr.arpa." // RFC 1035 §3.5
@@ -27,23 +20,6 @@ const (
 	// maxReverse bounds the zones of one block: a CIDR key off the octet boundary becomes up to 128 of them.
 	maxReverse = 64
 )
-
-// Owner returns the owner name of an address's PTR record; ok is false when it does not live in the zone.
-func (z ReverseZone) Owner(a netip.Addr) (name string, ok bool) {
-	a = a.Unmap()
-	if !z.Prefix.Contains(a) {
-		return "", false
-	}
-	name, err := dns.ReverseAddr(a.String())
-	if err != nil {
-		return "", false
-	}
-	if !dns.IsSubDomain(z.Name, name) {
-		// RFC 2317 §4: the parent's CNAME leads from the address's own name to the last octet below the zone.
-		name = fmt.Sprintf("%d.%s", a.As4()[3], z.Name)
-	}
-	return name, true
-}
 
 // reverse takes the reverse zones among the keys of the server block. CoreDNS has made names of CIDR keys already when
 // its plugins are set up, and has not in the file itself; NormalizeExact gives the same names of both.
@@ -59,8 +35,8 @@ func (p *stanza) reverse(keys []string) error {
 				return p.errorf("the server block key %s: %s", hint, key, problem)
 			}
 			for _, other := range p.o.Reverse {
-				if dns.IsSubDomain(other.Name, z.Name) || dns.IsSubDomain(z.Name, other.Name) {
-					return p.errorf("the reverse zones %s and %s overlap", "name the larger one only", other.Name, z.Name)
+				if dns.IsSubDomain(other.Zone, z.Zone) || dns.IsSubDomain(z.Zone, other.Zone) {
+					return p.errorf("the reverse zones %s and %s overlap", "name the larger one only", other.Zone, z.Zone)
 				}
 			}
 			if p.o.Reverse = append(p.o.Reverse, z); len(p.o.Reverse) > maxReverse {
@@ -77,15 +53,16 @@ func (p *stanza) warnReverse() error {
 		if !slices.ContainsFunc(p.o.Nodes, func(n NodeLine) bool {
 			return slices.ContainsFunc(slices.Concat(n.Addrs, n.Peers), z.Prefix.Contains)
 		}) {
-			p.warnf("the reverse zone %s (%s) has no node's address", z.Name, z.Prefix)
+			p.warnf("the reverse zone %s (%s) has no node's address", z.Zone, z.Prefix)
 		}
 	}
 	return nil
 }
 
-// reverseZone reads the name of a reverse zone.
-func reverseZone(name string) (z ReverseZone, problem, hint string) {
-	z.Name = name
+// reverseZone reads the name of a reverse zone. The prefix of an RFC 2317 zone whose name tells no range is all of the
+// /24.
+func reverseZone(name string) (z zone.Reverse, problem, hint string) {
+	z.Zone = name
 	const expect = "name an octet boundary, such as 10.0.1.0/24 or 1.0.10.in-addr.arpa, or a nibble boundary of IPv6"
 	if rest, ok := strings.CutSuffix(name, "."+v6Reverse); ok {
 		labels := strings.Split(rest, ".")
