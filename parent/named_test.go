@@ -65,18 +65,10 @@ keep.rack1 TXT "not ours to touch"
 )
 
 // startNamed runs BIND on a free port of the loopback interface as the primary of example.com, and as the resolver that
-// finds it. Where BIND is missing the test is skipped, but not in CI as root on Debian, where lab/install.sh ran.
+// finds it.
 func startNamed(t *testing.T) (Asker, Key) {
 	t.Helper()
-	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-	path, err := exec.LookPath("named")
-	if err != nil {
-		_, noDebian := os.Stat("/etc/debian_version")
-		if os.Getenv("CI") == "true" && os.Geteuid() == 0 && noDebian == nil {
-			t.Fatal("named is missing; try: lab/install.sh")
-		}
-		t.Skip("SKIPPED: named is missing; on Debian it is in the package bind9")
-	}
+	path := lookFor(t, "named", "bind9")
 	dir := t.TempDir()
 	port := freePort(t)
 	write := func(name, text string) {
@@ -124,6 +116,23 @@ func startNamed(t *testing.T) (Asker, Key) {
 		t.Fatal(err)
 	}
 	return a, k
+}
+
+// lookFor finds a name server. Where it is missing the test is skipped, but not in CI as root on Debian, where
+// lab/install.sh ran.
+func lookFor(t *testing.T, name, debian string) string {
+	t.Helper()
+	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	_, noDebian := os.Stat("/etc/debian_version")
+	if os.Getenv("CI") == "true" && os.Geteuid() == 0 && noDebian == nil {
+		t.Fatalf("%s is missing; try: lab/install.sh", name)
+	}
+	t.Skipf("SKIPPED: %s is missing; on Debian it is in the package %s", name, debian)
+	return ""
 }
 
 func freePort(t *testing.T) uint16 {
