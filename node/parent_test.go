@@ -31,45 +31,47 @@ func TestParentWatch(t *testing.T) {
 		wrong := good
 		wrong.Servers = []parent.Server{good.Servers[0]}
 		wrong.Servers[0].Glue = good.Servers[0].Glue[1:]
-		asked := make(chan time.Duration)
-		view, viewErr := wrong, error(nil)
-		start := time.Now()
+		type answer struct {
+			view parent.View
+			err  error
+		}
+		asked, answers := make(chan time.Time), make(chan answer)
 		watch := &parentWatch{log: zap.NewNop(), prompts: make(chan struct{}, 1),
 			want: func() (parent.Want, bool) { return o.Wanted(nil, true), true },
 			ask: func(context.Context, string) (parent.View, error) {
-				asked <- time.Since(start)
-				return view, viewErr
+				asked <- time.Now()
+				a := <-answers
+				return a.view, a.err
 			}}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- watch.run(ctx) }()
-		next := func(least, most time.Duration, word string) {
+		last := time.Now()
+		next := func(least, most time.Duration, a answer, word string) {
 			t.Helper()
-			if at := <-asked; at < least || at > most {
-				t.Errorf("asked after %v, want %v to %v", at, least, most)
+			at := <-asked
+			if after := at.Sub(last); after < least || after > most {
+				t.Errorf("asked after %v, want %v to %v", after, least, most)
 			}
-			start = time.Now()
+			last = at
+			answers <- a
 			synctest.Wait()
 			if s := watch.last.Load(); s == nil || s.Verdict != word {
 				t.Errorf("status %+v, want %s", s, word)
 			}
 		}
-		next(0, 0, "differs")
+		next(0, 0, answer{view: wrong}, "differs")
 		if text := watch.last.Load().warning(); !strings.Contains(text, "publish infra0.rack1.example.com. 3600 IN A 10.0.1.10 at ns.example.com. (10.0.0.53)") {
 			t.Errorf("the warning is %q", text)
 		}
-		view = good
-		next(parentInterval*9/10, parentInterval*11/10, "agrees")
+		next(parentInterval*9/10, parentInterval*11/10, answer{view: good}, "agrees")
 		if text := watch.last.Load().warning(); text != "" {
 			t.Errorf("the warning is %q", text)
 		}
-		viewErr = errors.New("no resolver")
-		next(parentInterval*9/10, parentInterval*11/10, "unknown")
-		viewErr = nil
-		next(parentRetry*9/10, parentRetry*11/10, "agrees")
-		view = wrong
+		next(parentInterval*9/10, parentInterval*11/10, answer{err: errors.New("no resolver")}, "unknown")
+		next(parentRetry*9/10, parentRetry*11/10, answer{view: good}, "agrees")
 		watch.prompt()
-		next(0, 0, "differs")
+		next(0, 0, answer{view: wrong}, "differs")
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone"
 )
 
 func withRecords(lines ...string) string {
@@ -109,6 +111,26 @@ func TestRecordsRefused(t *testing.T) {
 	inCluster := strings.Replace(goodCorefile, "node infra2 10.0.1.12", "cluster foo {\n record www A 10.0.0.1\n node infra2 10.0.1.12\n}", 1)
 	if _, err := ParseCorefile("Corefile", []byte(inCluster)); err == nil {
 		t.Error("a cluster block takes record lines")
+	}
+}
+
+// The compiler takes what the parser lets through, beside the zone's own names.
+func TestRecordsCompile(t *testing.T) {
+	o := mustParse(t, withRecords(`record @ TXT "v=spf1 -all"`, `record @ MX 0 .`, `record @ CAA 0 issue ";"`, `record www 5m A 10.0.1.80`,
+		`record grafana CNAME www`, `record _http._tcp SRV 0 0 80 www`, `record _2379._tcp.infra0 TLSA 3 1 1 `+strings.Repeat("ab", 32)))
+	snap, err := zone.Compile(o.Roster(func(name string) int { return int(name[len(name)-1] - '0') }), zone.Options{Records: o.Records}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rr := range o.Records {
+		h := rr.Header()
+		a := snap.Lookup(h.Name, h.Rrtype, false)
+		if len(a.Answer) == 0 || !dns.IsDuplicate(a.Answer[0], rr) || a.Answer[0].Header().Ttl != h.Ttl {
+			t.Errorf("%s %s is answered with %+v, want %v", h.Name, dns.TypeToString[h.Rrtype], a, rr)
+		}
+	}
+	if a := snap.Lookup("grafana.rack1.example.com.", dns.TypeA, false); len(a.Answer) != 2 {
+		t.Errorf("the alias is answered with %+v", a)
 	}
 }
 
