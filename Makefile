@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS = -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build test unit lab race fuzz lint bench clean
+.PHONY: build test unit lab race fuzz lint bench bench-Boot bench-DNS bench-Null clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/etcd-dns ./cmd/etcd-dns
@@ -38,9 +38,19 @@ fuzz:
 lint:
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run ./...
 
-# bench boots this and stock etcd side by side and prints the medians and their ratio.
-bench: build
-	$(GO) test -run '^$$' -bench Boot -benchtime 10x -timeout 20m ./bench
+# bench measures side by side, on loopback: the boot beside stock etcd, then DNS beside other name servers. BENCH picks
+# (Boot, DNS, or Null, which compares NSD with itself), and BENCHFLAGS go to the benchmark; see docs/benchmarks.md:
+#   make bench BENCH=DNS BENCHFLAGS='-servers etcd-dns,NSD -cases SRV,TCP -rounds 1'
+BENCH ?= Boot DNS
+BENCHFLAGS ?=
+bench: $(addprefix bench-,$(BENCH))
+
+bench-Boot: build
+	$(GO) test -run '^$$' -bench '^BenchmarkBoot$$' -benchtime 10x -timeout 20m ./bench
+
+bench-DNS bench-Null: build
+	@./lab/install.sh bench
+	$(GO) test -run '^$$' -bench '^Benchmark$(@:bench-%=%)$$' -benchtime 1x -timeout 30m ./bench $(BENCHFLAGS)
 
 clean:
 	rm -rf bin

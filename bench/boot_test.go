@@ -124,19 +124,9 @@ func resident(pid int) float64 {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, after, _ := strings.Cut(string(status), "VmRSS:")
 	kib, _ := strconv.ParseFloat(strings.Fields(after + " 0")[0], 64)
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	seen := map[string]bool{}
-	for _, t := range tasks {
-		text, _ := os.ReadFile(t)
-		for _, c := range strings.Fields(string(text)) {
-			seen[c] = true
-		}
-	}
 	total := kib / 1024
-	for c := range seen {
-		if n, err := strconv.Atoi(c); err == nil {
-			total += resident(n)
-		}
+	for _, c := range children(pid) {
+		total += resident(c)
 	}
 	return total
 }

@@ -108,7 +108,7 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		cfg.TLSConfig = &tls.Config{GetCertificate: s.certificate, MinVersion: tls.VersionTLS12}
 		cfg.SetTLSConfigIdentity(s.identity)
 	}
-	h := zone.NewHandler(s.zones)
+	h := zone.NewHandler(s.zones, nil)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
 		return h

@@ -39,7 +39,7 @@ func FuzzServeDNS(f *testing.F) {
 	for _, name := range []string{"born", "unknown", "clusters", "no_address"} {
 		handlers = append(handlers, serving(load(f, name)))
 	}
-	handlers = append(handlers, serving(mustCompile(f, dualStack(40), Options{Aliases: true})), NewHandler(zonesOf(NewStore())))
+	handlers = append(handlers, serving(mustCompile(f, dualStack(40), Options{Aliases: true})), NewHandler(zonesOf(NewStore()), nil))
 	f.Fuzz(func(t *testing.T, packet []byte, tcp bool) {
 		for _, h := range handlers {
 			for _, scrub := range []bool{false, true} {

@@ -18,6 +18,10 @@ type Answer struct {
 	EDE uint16
 	// EDEText says more of EDE to a person.
 	EDEText string
+
+	// truncated says that the asker shall come back over TCP; cookie is for the COOKIE option, in hexadecimal.
+	truncated bool
+	cookie    string
 }
 
 // Lookup answers one question of class IN. qname is an absolute name in any letter case; the answer has the zone's

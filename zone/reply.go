@@ -21,6 +21,7 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 	m.SetReply(r)
 	m.Rcode = a.Rcode
 	m.Authoritative = a.AA
+	m.Truncated = a.truncated
 	m.Answer = ownedBy(a.Answer, r.Question[0].Name)
 	// The snapshot's slices are shared by all queries, and writers append to and cut a message's sections.
 	m.Ns = slices.Clone(a.Ns)
@@ -50,6 +51,9 @@ func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
 	opt.SetUDPSize(maxUDPSize)
 	// RFC 3225 §3: the DO bit is copied into the answer.
 	opt.SetDo(asked.Do())
+	if a.cookie != "" {
+		opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: a.cookie})
+	}
 	if a.EDE != 0 {
 		// RFC 8914 §2: extended errors travel in OPT, hence only to those who sent one.
 		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: a.EDE, ExtraText: a.EDEText})

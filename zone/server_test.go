@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 				return plugin.Error("etcdsrv", c.ArgErr())
 			}
 		}
-		h := NewHandler(zonesOf(underTest.Load()))
+		h := NewHandler(zonesOf(underTest.Load()), nil)
 		dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
 			h.Next = next
 			return h

@@ -11,6 +11,8 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // Handler is the CoreDNS plugin etcdsrv. It borrows Zones and owns nothing, so that a reload of the Corefile may
@@ -20,10 +22,14 @@ type Handler struct {
 	Next plugin.Handler
 
 	zones *Zones
+	guard guard
 }
 
-// NewHandler returns a handler that answers from the snapshots of zones.
-func NewHandler(zones *Zones) *Handler { return &Handler{zones: zones} }
+// NewHandler returns a handler that answers from the snapshots of zones. It gives out the cookies of a front and keeps
+// its rate limit; shared is nil where there is no front.
+func NewHandler(zones *Zones, shared *front.Shared) *Handler {
+	return &Handler{zones: zones, guard: guard{shared}}
+}
 
 // Name implements plugin.Handler.
 func (h *Handler) Name() string { return "etcdsrv" }
@@ -51,22 +57,32 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	if snap == nil && !h.zones.empty() {
 		return h.next(ctx, w, r)
 	}
-	switch r.Opcode {
-	case dns.OpcodeQuery:
-	case dns.OpcodeNotify:
+	a := h.answer(snap, r)
+	var about uint64
+	if snap != nil && a.Rcode == dns.RcodeNameError {
+		about = snap.owner
+	} else {
+		about, _ = owner(q.Name)
+	}
+	return write(w, r, h.guard.judge(w, r, &a, about))
+}
+
+// answer decides what to say. snap is nil while there is no zone yet.
+func (h *Handler) answer(snap *Snapshot, r *dns.Msg) Answer {
+	switch {
+	case r.Opcode == dns.OpcodeNotify:
 		// RFC 1996 §3.10: NOTIFY is for secondaries, and this is a primary. RFC 2136 §2.2: NOTAUTH.
-		return write(w, r, Answer{Rcode: dns.RcodeNotAuth})
-	case dns.OpcodeUpdate:
+		return Answer{Rcode: dns.RcodeNotAuth}
+	case r.Opcode == dns.OpcodeUpdate:
 		// RFC 2136 §3.3: REFUSED where policy allows no update; the roster is the only source of this zone.
-		return write(w, r, Answer{Rcode: dns.RcodeRefused})
-	default:
+		return Answer{Rcode: dns.RcodeRefused, EDE: dns.ExtendedErrorCodeProhibited}
+	case r.Opcode != dns.OpcodeQuery:
 		// RFC 1035 §4.1.1: NOTIMP for the kinds of query that are not supported.
-		return dns.RcodeNotImplemented, nil
+		return Answer{Rcode: dns.RcodeNotImplemented}
+	case snap == nil:
+		return notReady("no zone has been compiled yet")
 	}
-	if snap == nil {
-		return write(w, r, notReady("no zone has been compiled yet"))
-	}
-	return write(w, r, snap.Lookup(q.Name, q.Qtype, wantsDNSSEC(r)))
+	return snap.Lookup(r.Question[0].Name, r.Question[0].Qtype, wantsDNSSEC(r))
 }
 
 // next passes on what is not ours. An authoritative server with nothing behind it refuses (RFC 1035 §4.1.1: REFUSED).
@@ -77,11 +93,14 @@ func (h *Handler) next(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (i
 	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 }
 
-// write sends a. It returns success whatever a's rcode is: in a plugin's contract SERVFAIL and its like mean that
-// nothing was written (coredns plugin/plugin.go).
-func write(w dns.ResponseWriter, r *dns.Msg, a Answer) (int, error) {
+// write sends a, if it is not nil. It returns success whatever a's rcode is: in a plugin's contract SERVFAIL and its
+// like mean that nothing was written (coredns plugin/plugin.go).
+func write(w dns.ResponseWriter, r *dns.Msg, a *Answer) (int, error) {
+	if a == nil {
+		return dns.RcodeSuccess, nil
+	}
 	state := request.Request{W: w, Req: r}
-	if err := w.WriteMsg(reply(r, a, state.Proto())); err != nil {
+	if err := w.WriteMsg(reply(r, *a, state.Proto())); err != nil {
 		return dns.RcodeSuccess, err
 	}
 	return dns.RcodeSuccess, nil

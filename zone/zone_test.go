@@ -24,7 +24,7 @@ const soa5 = "rack1.example.org. 5 IN SOA infra0.rack1.example.org. hostmaster.r
 func serving(s *Snapshot) *Handler {
 	store := NewStore()
 	store.current.Store(s)
-	return NewHandler(zonesOf(store))
+	return NewHandler(zonesOf(store), nil)
 }
 
 func zonesOf(stores ...*Store) *Zones {
@@ -302,7 +302,7 @@ func TestNextGetsWhatIsNotOurs(t *testing.T) {
 }
 
 func TestEmptyStore(t *testing.T) {
-	h := NewHandler(zonesOf(NewStore()))
+	h := NewHandler(zonesOf(NewStore()), nil)
 	if h.Ready() {
 		t.Error("ready without a zone")
 	}

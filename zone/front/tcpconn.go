@@ -1,0 +1,150 @@
+package front
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// tcpConn is one connection. serve owns it; other goroutines write answers of the full server, and close it.
+type tcpConn struct {
+	t      *tcp
+	conn   net.Conn
+	from   netip.Addr // unmapped
+	source netip.Addr // from, or the first address of its /64
+
+	busy     atomic.Int32  // queries being answered: by serve, counted as one, and by the full server
+	tick     atomic.Uint64 // when it became idle
+	promised atomic.Bool   // it was told an idle timeout
+	until    atomic.Int64  // when it has been idle for too long, in unix nanoseconds
+
+	closeOnce sync.Once
+	closed    chan struct{}
+	pending   chan struct{} // one for each query that the full server has
+	writing   sync.Mutex    // held while writing
+
+	// owned by serve
+	engine *engine
+	small  [smallBuffer]byte
+	in     []byte             // small or large
+	large  *[largeBuffer]byte // nil when small suffices
+	n      int                // octets in in
+	out    *[outBuffer]byte   // nil when nothing waits to be written
+	w      int                // octets in out
+}
+
+func newTCPConn(t *tcp, conn net.Conn) *tcpConn {
+	c := &tcpConn{t: t, conn: conn, closed: make(chan struct{}), pending: make(chan struct{}, maxPending),
+		engine: newEngine(t.shared, t.counters)}
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		c.from = a.AddrPort().Addr().Unmap()
+	}
+	c.source = c.from
+	if c.from.Is6() {
+		// A host has a /64 for itself (RFC 7421 §1).
+		c.source = netip.PrefixFrom(c.from.WithZone(""), 64).Masked().Addr()
+	}
+	c.engine.keepalive = uint16(t.idle / (100 * time.Millisecond)) // RFC 7828 §3.1
+	c.in = c.small[:]
+	c.tick.Store(t.ticks.Add(1))
+	return c
+}
+
+// idlerThan orders idle connections by who is to be closed first.
+func (c *tcpConn) idlerThan(d *tcpConn) bool {
+	if a, b := c.promised.Load(), d.promised.Load(); a != b {
+		return b
+	}
+	return c.tick.Load() < d.tick.Load()
+}
+
+// close ends the connection. It does not wait.
+func (c *tcpConn) close() {
+	c.closeOnce.Do(func() {
+		close(c.closed)
+		c.conn.Close()
+	})
+}
+
+// serve answers queries until the connection ends, and waits for the full server's answers.
+func (c *tcpConn) serve() {
+	defer c.shrink()
+	c.renew()
+	for {
+		n, err := c.conn.Read(c.in[c.n:])
+		c.n += n
+		if n > 0 && !c.take() {
+			break
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.waits() {
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			// The client may have closed its half only, and wait for answers.
+			c.drain(c.closed)
+		}
+		if err != nil {
+			break
+		}
+	}
+	c.close()
+	c.drain(nil)
+}
+
+// drain waits until the full server has no query, or gone is closed.
+func (c *tcpConn) drain(gone <-chan struct{}) {
+	held := 0
+	for ; held < maxPending; held++ {
+		select {
+		case c.pending <- struct{}{}:
+			continue
+		case <-gone:
+		}
+		break
+	}
+	for range held {
+		<-c.pending
+	}
+}
+
+// renew begins a new idle time.
+func (c *tcpConn) renew() {
+	until := time.Now().Add(c.t.idle)
+	c.until.Store(until.UnixNano())
+	// An error means that the connection is closed, which the next Read tells.
+	_ = c.conn.SetReadDeadline(until)
+}
+
+// waits says, after a read has timed out, whether the connection may wait on: it is not idle while the full server has
+// a query (RFC 7766 §3), nor when its time was renewed meanwhile. Who sends a query slowly has no more time.
+func (c *tcpConn) waits() bool {
+	switch {
+	case c.n > 0:
+		return false
+	case c.busy.Load() > 0:
+		c.renew()
+		return true
+	}
+	until := time.Unix(0, c.until.Load())
+	return time.Now().Before(until) && c.conn.SetReadDeadline(until) == nil
+}
+
+// missDone ends a query that the full server had. The time until the connection is idle for too long begins anew
+// (RFC 7766 §6.2.3).
+func (c *tcpConn) missDone() {
+	c.renew()
+	c.end()
+	<-c.pending
+}
+
+func (c *tcpConn) begin() { c.busy.Add(1) }
+
+func (c *tcpConn) end() {
+	c.tick.Store(c.t.ticks.Add(1))
+	c.busy.Add(-1)
+}
