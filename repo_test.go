@@ -64,12 +64,12 @@ func TestCharters(t *testing.T) {
 func TestImports(t *testing.T) {
 	// package → the packages of this module that it may import
 	down := map[string][]string{
-		"roster": {}, "internal/durable": {},
+		"roster": {}, "internal/durable": {}, "parent": {},
 		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
 		"srvboot/member": {"roster", "srvboot", "internal/durable"},
-		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "internal/durable"},
-		"cmd/etcd-dns":   {"node", "certs", "srvboot", "srvboot/member", "internal/durable"},
+		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "internal/durable"},
+		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}
 	// dependency → who may import it, and why so few

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -42,7 +43,11 @@ type admin struct {
 	tls    *tls.Config
 	boot   booter
 	status func() Status
-	log    *zap.Logger
+	// zone returns what this node serves of a zone, by its absolute name; false if it serves no such zone, and then
+	// zones names all that it does.
+	zone  func(name string) (io.WriterTo, bool)
+	zones func() []string
+	log   *zap.Logger
 }
 
 // peerHandler serves the other nodes.
@@ -102,7 +107,20 @@ func reply(w http.ResponseWriter, v any) {
 func (a *admin) socketHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.status()) })
+	mux.HandleFunc("GET /v1/zone", a.serveZone)
 	return mux
+}
+
+// serveZone answers with a zone in master format.
+func (a *admin) serveZone(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("name")
+	z, ok := a.zone(name)
+	if !ok {
+		http.Error(w, fmt.Sprintf("it serves no zone %q but %s", name, strings.Join(a.zones(), ", ")), http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/dns") // RFC 4027
+	_, _ = z.WriteTo(w)                        // the asker is gone if this fails
 }
 
 // serve runs the admin port at each address, and the socket, until ctx ends.

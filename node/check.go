@@ -74,7 +74,7 @@ func (o *Options) CheckTarget(ctx context.Context) (srvboot.Target, error) {
 	case len(line.Addrs) > 0:
 		t.Resolver = resolverAt(netip.AddrPortFrom(line.Addrs[0], o.DNSPort))
 	}
-	if servers := systemNameServer(); servers != "" {
+	if servers := systemNameServer(); servers != "" && o.hasParent() {
 		t.Delegation = &srvboot.Delegation{NameServers: o.Roster(func(string) int { return 0 }).NameServers, Recursive: servers}
 	}
 	return t, nil

@@ -124,6 +124,9 @@ func parseStanza(d *caddyfile.Dispenser, path string, keys []string) (*Options, 
 	if err := p.domain(keys); err != nil {
 		return nil, err
 	}
+	if err := p.reverse(keys); err != nil {
+		return nil, err
+	}
 	return p.finish()
 }
 

@@ -11,6 +11,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/etcd-dns/etcd-dns/parent"
 )
 
 // scrapeTimeout bounds how long a scrape waits for the member process.
@@ -46,6 +48,7 @@ var (
 	notAfter = prometheus.NewDesc("etcd_dns_certificate_not_after_seconds", "When a certificate ends, as a Unix time.", []string{"slot"}, nil)
 	hasZone  = prometheus.NewDesc("etcd_dns_secondary_serial", "The last serial of a zone that a secondary acknowledged, or was seen to have.", []string{"zone", "secondary", "state"}, nil)
 	behind   = prometheus.NewDesc("etcd_dns_secondary_behind_seconds", "How long a secondary has not been seen to have the newest serial; 0 when it has.", []string{"zone", "secondary"}, nil)
+	agrees   = prometheus.NewDesc("coredns_etcdsrv_parent_agrees", "1 if the parent zone delegates as it should, 0 if it differs; absent while that is not known.", []string{"zone"}, nil)
 	badFile  = prometheus.NewDesc("etcd_dns_corefile_error", "1 if the Corefile on disk is not the one that serves.", nil, nil)
 )
 
@@ -65,6 +68,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(deaths, float64(len(rep.Deaths)))
 	gauge(planRow, float64(rep.Plan.Row), string(rep.Plan.Action))
 	gauge(badFile, flag01(n.corefileError() != ""))
+	if p := n.parent.last.Load(); p != nil && p.Verdict != string(parent.Unknown) {
+		gauge(agrees, flag01(p.Verdict == string(parent.Agrees)), n.options().Domain)
+	}
 	for _, s := range n.certs.Status() {
 		gauge(notAfter, float64(s.NotAfter.Unix()), s.Slot)
 	}

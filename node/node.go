@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -62,6 +63,7 @@ type Node struct {
 	dns       *nameServer
 	publisher *publisher
 	transfers *transfers
+	parent    *parentWatch
 	notify    *notifier
 }
 
@@ -171,13 +173,15 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.transfers.notifier.Run(ctx) })
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
+	group.Go(func() error { return n.parent.run(ctx) })
 	group.Go(func() error { return n.tellSystemd(ctx) })
 }
 
 // serveAdmin opens the admin socket at once, and the port as soon as there is a certificate for it.
 func (n *Node) serveAdmin(ctx context.Context) error {
 	o := n.options()
-	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status, log: n.log.Named("admin")}
+	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status,
+		zone: n.zoneFile, zones: n.zoneNames, log: n.log.Named("admin")}
 	socket, err := listenSocket(o.Socket())
 	if err != nil {
 		return err
@@ -194,6 +198,26 @@ func (n *Node) serveAdmin(ctx context.Context) error {
 		}
 	})
 	return group.Wait()
+}
+
+// zoneFile returns a zone that this node serves, for `etcd-dns zone`.
+func (n *Node) zoneFile(name string) (io.WriterTo, bool) {
+	for _, store := range n.zones.All() {
+		if snap := store.Load(); snap != nil && snap.Domain() == name {
+			return snap, true
+		}
+	}
+	return nil, false
+}
+
+// zoneNames are the zones that this node serves.
+func (n *Node) zoneNames() (out []string) {
+	for _, store := range n.zones.All() {
+		if snap := store.Load(); snap != nil {
+			out = append(out, snap.Domain())
+		}
+	}
+	return out
 }
 
 // runMember runs the boot loop until ctx ends or a service fails.

@@ -195,6 +195,7 @@ func (n *Node) makeParts(o *Options) error {
 	secrets := n.bundle.Secrets()
 	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
 		func() []netip.Addr { return n.line.Addrs }, n.zones.Transferable)
+	n.parent = newParentWatch(n)
 	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
@@ -219,7 +220,7 @@ func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (n *Node) zoneOptions(o *Options) zone.Options {
-	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases}
+	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases, Records: o.Records}
 }
 
 // certAddrs are the addresses that this node's certificates carry: its configured ones and those of its interfaces,

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/srvboot"
+	"github.com/etcd-dns/etcd-dns/zone"
 )
 
 // Where a node looks when nothing says otherwise.
@@ -51,6 +54,12 @@ type Options struct {
 	TransferInsecure bool
 	// Contact is the SOA's mailbox as a domain name; empty for hostmaster.DOMAIN.
 	Contact string
+	// Records are the `record` lines: absolute lower-case names, none that the zone makes itself.
+	Records []dns.RR
+	// Reverse are the server block's reverse zones, in its order.
+	Reverse []zone.Reverse
+	// NoParent is `parent none`: no zone delegates to this one, and nobody is asked.
+	NoParent bool
 	// Ephemeral allows birth on a file system that does not outlive a power cut.
 	Ephemeral bool
 	// Warnings are what was accepted though it was not quite right.

@@ -81,18 +81,3 @@ func TestDelegation(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
-
-func TestParentReport(t *testing.T) {
-	o := mustParse(t, goodCorefile)
-	want := o.Delegation()
-	p := &ParentReport{}
-	p.compare(want[1:], want, o.Domain)
-	if len(p.Missing) != 1 || p.Missing[0] != "NS infra0.rack1.example.com." || len(p.Unexpected) != 0 {
-		t.Errorf("got %+v", p)
-	}
-	p = &ParentReport{}
-	p.compare(want, want[:len(want)-1], o.Domain)
-	if len(p.Missing) != 0 || len(p.Unexpected) != 1 || p.Unexpected[0] != "infra2.rack1.example.com. A 10.0.1.12" {
-		t.Errorf("got %+v", p)
-	}
-}

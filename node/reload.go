@@ -50,6 +50,7 @@ func (n *Node) applyOptions(o *Options) {
 	n.transfers.notifier.Changed() // signed or not, and the name servers
 	n.certs.Reconcile()
 	n.boot.Prompt()
+	n.parent.prompt()
 	if err := n.keepLastGood(o); err != nil {
 		n.log.Error("the Corefile serves, but a start without it would use an older one", zap.Error(err))
 	}

@@ -25,6 +25,8 @@ type stanza struct {
 	seen map[string]int
 	// all are the properties of the block as a whole, which every cluster starts from.
 	all ClusterOptions
+	// records are the record lines, which need the domain and the nodes to be judged.
+	records []recordLine
 	// cluster is the block being read; nil outside `cluster NAME { … }`.
 	cluster *ClusterOptions
 }
@@ -37,7 +39,7 @@ func properties() map[string]property {
 	return map[string]property{
 		"bundle": path1(func(o *Options, v string) { o.Bundle = v }), "data": path1(func(o *Options, v string) { o.Data = v }),
 		"name": (*stanza).name, "node": (*stanza).node, "ns": (*stanza).ns, "cluster": (*stanza).clusterBlock,
-		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email,
+		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent, "record": (*stanza).record,
 		"aliases": flag(func(o *Options, v bool) { o.Aliases = v }), "ephemeral": flag(func(o *Options, v bool) { o.Ephemeral = v }),
 		"transfer_insecure": flag(func(o *Options, v bool) { o.TransferInsecure = v }),
 		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
@@ -50,7 +52,7 @@ func properties() map[string]property {
 var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "timing", "tls"}
 
 // repeatable words may stand more than once.
-var repeatable = []string{"cluster", "node", "ns"}
+var repeatable = []string{"cluster", "node", "ns", "record"}
 
 // property reads one line of the block.
 func (p *stanza) property() error {
@@ -126,6 +128,15 @@ func flag(set func(*Options, bool)) property {
 		set(p.o, args[0] == "on" || args[0] == "yes")
 		return nil
 	}
+}
+
+// parent reads `none`; there is no other word, because a parent zone is found by itself.
+func (p *stanza) parent(args []string) error {
+	if len(args) != 1 || args[0] != "none" {
+		return p.errorf("expected parent none but got %q", "leave the line out: the parent zone is found through the resolver", strings.Join(args, " "))
+	}
+	p.o.NoParent = true
+	return nil
 }
 
 func port(set func(*ClusterOptions, uint16)) property {
@@ -351,45 +362,6 @@ func (p *stanza) ns(args []string) error {
 	}
 	p.o.NameServers = append(p.o.NameServers, s)
 	return nil
-}
-
-// clusterBlock reads `cluster NAME { … }`.
-func (p *stanza) clusterBlock(args []string) error {
-	if p.cluster != nil || len(args) != 1 {
-		return p.errorf("expected cluster NAME { … }", "name the srv-name suffix of one cluster, such as cluster foo { … }")
-	}
-	name := strings.ToLower(args[0])
-	if name != args[0] {
-		p.warnf("the cluster name %q is taken as %q", args[0], name)
-	}
-	if reason := badClusterName(name); reason != "" {
-		return p.errorf("%q cannot name a cluster: %s", "use letters, digits and inner hyphens, such as foo", args[0], reason)
-	}
-	if _, twice := p.o.cluster(name); twice {
-		return p.errorf("cluster %s stands here a second time", "put its nodes into one block", name)
-	}
-	p.cluster = &ClusterOptions{Name: name}
-	for p.NextBlock() {
-		if err := p.property(); err != nil {
-			return err
-		}
-	}
-	p.o.Clusters = append(p.o.Clusters, *p.cluster)
-	p.cluster = nil
-	return nil
-}
-
-// maxClusterName keeps _etcd-server-ssl-NAME a label: 63 − len("_etcd-server-ssl-").
-const maxClusterName = 46
-
-func badClusterName(s string) string {
-	switch {
-	case len(s) > maxClusterName:
-		return fmt.Sprintf("it has %d octets, and _etcd-server-ssl-NAME must fit a label of 63", len(s))
-	case s == "ssl" || strings.HasPrefix(s, "ssl-"):
-		return "it would collide with the TLS names of another cluster"
-	}
-	return badLabel(s)
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -2,17 +2,11 @@ package node
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -108,6 +102,8 @@ type ZoneStatus struct {
 	Digest string `json:"digest"`
 	// Birth is unknown, unborn or born, for each srv-name; the default cluster's is "".
 	Birth map[string]string `json:"birth"`
+	// Parent is what the parent zone delegates; nil while it was not asked, or with `parent none`.
+	Parent *ParentStatus `json:"parent,omitempty"`
 }
 
 // health values of Status.
@@ -117,34 +113,6 @@ const (
 	noQuorum = "no-quorum"
 	noMember = "none"
 )
-
-// Fetch asks the node that runs on this configuration for its status.
-func Fetch(ctx context.Context, o *Options) (Status, error) {
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, o.Socket()) },
-	}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node/v1/status", nil)
-	if err != nil {
-		return Status{}, fmt.Errorf("ask the node: %w", err)
-	}
-	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return Status{}, &usageError{what: "no node runs on " + o.Data, cause: err,
-			hint: "etcd-dns run --corefile " + o.Corefile + ", or systemctl status etcd-dns"}
-	case errors.Is(err, os.ErrPermission):
-		return Status{}, &usageError{what: "no permission to ask the node at " + o.Socket(), cause: err, hint: "run it as root or as the node's user"}
-	case err != nil:
-		return Status{}, fmt.Errorf("ask the node: %w", err)
-	}
-	defer resp.Body.Close()
-	var s Status
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		return Status{}, fmt.Errorf("decode the node's status: %w", err)
-	}
-	return s, nil
-}
 
 // Status collects the node's own.
 func (n *Node) Status() Status {
@@ -169,6 +137,9 @@ func (n *Node) Status() Status {
 		s.Waiting = rep.Plan.Reason
 	}
 	s.Problems = append(s.Problems, s.problems()...)
+	if text := s.Zone.Parent.warning(); text != "" {
+		s.Warnings = append(s.Warnings, text)
+	}
 	if missing := n.unpublished(); missing != "" {
 		s.Problems = append(s.Problems, missing)
 	}
@@ -291,7 +262,7 @@ func nameOf(members []srvboot.MemberEntry, id string) string {
 }
 
 func (n *Node) zoneStatus() ZoneStatus {
-	z := ZoneStatus{Name: n.options().Domain, Birth: map[string]string{}}
+	z := ZoneStatus{Name: n.options().Domain, Birth: map[string]string{}, Parent: n.parent.last.Load()}
 	if s := n.store.Load(); s != nil {
 		z.Serial, z.Digest = s.Serial(), s.Digest()
 	}
