@@ -42,6 +42,7 @@ type admin struct {
 	tls    *tls.Config
 	boot   booter
 	status func() Status
+	dnssec *dnssec
 	log    *zap.Logger
 }
 
@@ -51,6 +52,11 @@ func (a *admin) peerHandler() http.Handler {
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
 		if from, ok := a.caller(w, r); ok {
 			reply(w, a.boot.HandleState(from))
+		}
+	})
+	mux.HandleFunc("GET /v1/dnssec", func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := a.caller(w, r); ok {
+			reply(w, a.dnssec.answer())
 		}
 	})
 	mux.HandleFunc("POST /v1/prepare", handle(a, a.boot.HandlePrepare))
@@ -102,6 +108,7 @@ func reply(w http.ResponseWriter, v any) {
 func (a *admin) socketHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.status()) })
+	a.dnssecHandlers(mux)
 	return mux
 }
 

@@ -60,6 +60,7 @@ type Node struct {
 	boot      *srvboot.Boot
 	dns       *nameServer
 	publisher *publisher
+	dnssec    *dnssec
 	notify    *notifier
 }
 
@@ -145,6 +146,9 @@ func (n *Node) awaitAddresses(ctx context.Context) error {
 // startDNS publishes what the disk knows and starts the name server.
 func (n *Node) startDNS() error {
 	o := n.options()
+	if err := n.dnssec.load(); err != nil {
+		return err
+	}
 	n.publisher.load()
 	n.publisher.report(n.publisher.once(n.boot.Report().View))
 	if err := registerMetrics(n); err != nil {
@@ -166,6 +170,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.certs.Run(ctx) })
 	group.Go(func() error { return n.resolver.Run(ctx) })
 	group.Go(func() error { return n.publisher.run(ctx, n.boot.Changed()) })
+	group.Go(func() error { return n.dnssec.run(ctx) })
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
 	group.Go(func() error { return n.tellSystemd(ctx) })
@@ -174,7 +179,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 // serveAdmin opens the admin socket at once, and the port as soon as there is a certificate for it.
 func (n *Node) serveAdmin(ctx context.Context) error {
 	o := n.options()
-	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status, log: n.log.Named("admin")}
+	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status, dnssec: n.dnssec, log: n.log.Named("admin")}
 	socket, err := listenSocket(o.Socket())
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 	"github.com/etcd-dns/etcd-dns/srvboot/member"
 	"github.com/etcd-dns/etcd-dns/zone"
+	"github.com/etcd-dns/etcd-dns/zone/sign"
 )
 
 // lastGood is the name of the Corefile that served last, below the data directory.
@@ -189,6 +191,9 @@ func (n *Node) makeParts(o *Options) error {
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
+	if err := n.makeDNSSEC(o); err != nil {
+		return err
+	}
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
 	n.dns = &nameServer{log: n.log, store: n.store, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
@@ -203,6 +208,25 @@ func (n *Node) makeParts(o *Options) error {
 	return nil
 }
 
+// makeDNSSEC builds the owner of the signing state.
+func (n *Node) makeDNSSEC(o *Options) error {
+	ring, err := sign.NewRing(n.bundle.Secrets().ZoneKey)
+	if err != nil {
+		return fmt.Errorf("bundle %s: %w", o.Bundle, err)
+	}
+	d := &dnssec{domain: o.Domain, node: n.name, bundle: n.bundle.ID(), created: n.bundle.Created(), file: o.File(dnssecFile), ring: ring,
+		log: n.log.Named("dnssec"), now: time.Now, synced: certs.ClockSynced, ask: n.peers.DNSSEC, state: blankDNSSEC(),
+		heard: map[string]heard{}, faults: map[string]string{}, prompts: make(chan struct{}, 1),
+		changed: func() { n.publisher.prompt() },
+		others: func() []string {
+			return slices.DeleteFunc(n.options().names(), func(name string) bool { return name == n.name })
+		}}
+	d.look = (&looker{domain: o.Domain, ring: ring, keys: d.keys, parent: parentServers{o.Domain},
+		servers: func(ctx context.Context) []nameServerAddr { return nameServerAddrs(ctx, n.roster.Load(), o.DNSPort) }}).look
+	n.dnssec = d
+	return nil
+}
+
 // serverCertificate reads the published pair at each handshake, as etcd does, so that a renewal needs no signal.
 func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f := n.certs.Files()
@@ -214,6 +238,7 @@ func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (n *Node) zoneOptions(o *Options) zone.Options {
+	// DNSSEC: set Signer to n.dnssec.signer(), nil for a zone that is not signed, as soon as zone.Options has the field.
 	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases}
 }
 

@@ -2,10 +2,14 @@ package node
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,4 +51,41 @@ func dialSocket(ctx context.Context, path string) (conn net.Conn, err error) {
 		return err
 	})
 	return conn, err
+}
+
+// askOwnNode sends a request to the socket of the node that runs on this configuration, and decodes its answer.
+func askOwnNode(ctx context.Context, o *Options, method, path string, answer any) error {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, o.Socket()) },
+	}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, "http://node"+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask the node: %w", err)
+	}
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return &usageError{what: "no node runs on " + o.Data, cause: err,
+			hint: "etcd-dns run --corefile " + o.Corefile + ", or systemctl status etcd-dns"}
+	case errors.Is(err, os.ErrPermission):
+		return &usageError{what: "no permission to ask the node at " + o.Socket(), cause: err, hint: "run it as root or as the node's user"}
+	case err != nil:
+		return fmt.Errorf("ask the node: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusConflict { // the node refuses, and says why
+		var no dnssecError
+		if err := json.NewDecoder(resp.Body).Decode(&no); err != nil {
+			return fmt.Errorf("decode the node's refusal: %w", err)
+		}
+		return &usageError{what: no.Error, hint: no.Hint}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return &usageError{what: "the node answered " + resp.Status + " to " + path, hint: "run the same version of etcd-dns as the node: etcd-dns --version"}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("decode the node's answer: %w", err)
+	}
+	return nil
 }

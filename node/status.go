@@ -3,16 +3,12 @@ package node
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -54,6 +50,7 @@ type Status struct {
 	Deaths       []srvboot.Death `json:"deaths"`
 	Certificates []CertStatus    `json:"certificates"`
 	Zone         ZoneStatus      `json:"zone"`
+	DNSSEC       DNSSECStatus    `json:"dnssec"`
 	// Corefile is the file that serves now; CorefileError says why a newer one does not.
 	Corefile      string `json:"corefile"`
 	CorefileError string `json:"corefile_error,omitempty"`
@@ -116,31 +113,8 @@ const (
 )
 
 // Fetch asks the node that runs on this configuration for its status.
-func Fetch(ctx context.Context, o *Options) (Status, error) {
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, o.Socket()) },
-	}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node/v1/status", nil)
-	if err != nil {
-		return Status{}, fmt.Errorf("ask the node: %w", err)
-	}
-	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return Status{}, &usageError{what: "no node runs on " + o.Data, cause: err,
-			hint: "etcd-dns run --corefile " + o.Corefile + ", or systemctl status etcd-dns"}
-	case errors.Is(err, os.ErrPermission):
-		return Status{}, &usageError{what: "no permission to ask the node at " + o.Socket(), cause: err, hint: "run it as root or as the node's user"}
-	case err != nil:
-		return Status{}, fmt.Errorf("ask the node: %w", err)
-	}
-	defer resp.Body.Close()
-	var s Status
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		return Status{}, fmt.Errorf("decode the node's status: %w", err)
-	}
-	return s, nil
+func Fetch(ctx context.Context, o *Options) (s Status, err error) {
+	return s, askOwnNode(ctx, o, http.MethodGet, "/v1/status", &s)
 }
 
 // Status collects the node's own.
@@ -150,7 +124,7 @@ func (n *Node) Status() Status {
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
 		Problems: []string{}, Warnings: append(append([]string{}, o.Warnings...), n.bundleWarnings()...), Plan: rep.Plan, Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
-		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Health: noMember,
+		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), DNSSEC: n.dnssec.status(), Health: noMember,
 	}
 	if a := rep.State.Accepted; a != nil {
 		s.Genesis = a.Genesis.ID
@@ -189,6 +163,9 @@ func (s *Status) problems() (out []string) {
 		if !n.Reachable {
 			out = append(out, n.Name+" does not answer: "+n.Error)
 		}
+	}
+	for _, text := range s.DNSSEC.Problems {
+		out = append(out, "DNSSEC: "+text)
 	}
 	for _, c := range s.Certificates {
 		if c.Error != "" {

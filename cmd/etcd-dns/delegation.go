@@ -33,6 +33,11 @@ func newDelegation() *cobra.Command {
 			if !offline {
 				d.Parent = node.AskParent(cmd.Context(), o.Domain, d.Records)
 			}
+			ds, err := o.DS()
+			if err != nil {
+				return err
+			}
+			d.Records = append(d.Records, ds...)
 			if err := writeDelegation(cmd.OutOrStdout(), d, output); err != nil {
 				return err
 			}

@@ -1,0 +1,155 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/certs"
+	"github.com/etcd-dns/etcd-dns/internal/durable"
+	"github.com/etcd-dns/etcd-dns/zone/sign"
+)
+
+// dnssecFile is the name of the signing state below the data directory.
+const dnssecFile = "dnssec.json"
+
+// load reads the state before DNS answers, so that a restarted node signs from its first answer on. A damaged file is
+// logged and left out: the other nodes have the state too.
+func (d *dnssec) load() error {
+	s, err := readDNSSEC(d.file)
+	var newer *usageError
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case errors.As(err, &newer):
+		return err
+	}
+	d.mu.Lock()
+	s = sign.Merge(s, s, d.clockLocked()) // the epoch, after a long sleep
+	d.mu.Unlock()
+	var signer sign.Signer
+	if err == nil {
+		signer, err = d.makeSigner(s)
+	}
+	if err != nil {
+		d.log.Error("the signing state cannot be used; the zone is not signed until another node tells it", zap.String("file", d.file), zap.Error(err))
+		return nil
+	}
+	d.mu.Lock()
+	d.state, d.known, d.saved = s, true, true
+	d.mu.Unlock()
+	d.swap(signer)
+	return nil
+}
+
+func readDNSSEC(file string) (s sign.State, err error) {
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		return sign.State{}, fmt.Errorf("read the signing state: %w", err)
+	}
+	if s.Format > sign.Format {
+		return sign.State{}, &usageError{what: fmt.Sprintf("%s has format %d, this etcd-dns knows up to %d", file, s.Format, sign.Format), hint: "run the newer etcd-dns"}
+	}
+	return s, nil
+}
+
+func (d *dnssec) save(s sign.State) error {
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the signing state: %w", err)
+	}
+	if err := durable.WriteFile(d.file, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("save the signing state: %w", err)
+	}
+	return nil
+}
+
+// DS returns the DS records that the parent should have, from the bundle and this node's files; none while the zone
+// is not signed, or was not for long enough, or signing is being switched off.
+func (o *Options) DS() ([]dns.RR, error) {
+	s, err := readDNSSEC(o.File(dnssecFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = s.Check()
+	}
+	if err != nil || !wantsDS(s) {
+		return nil, err
+	}
+	bundle, err := certs.LoadBundle(o.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := sign.NewRing(bundle.Secrets().ZoneKey)
+	if err != nil {
+		return nil, err
+	}
+	return dsOf(s, ring, o.Domain)
+}
+
+// wantsDS reports whether the parent may have a DS now.
+func wantsDS(s sign.State) bool { return s.Mode == sign.On && s.Announced }
+
+func dsOf(s sign.State, ring *sign.Ring, domain string) ([]dns.RR, error) {
+	if !wantsDS(s) {
+		return nil, nil
+	}
+	active, _ := s.ActiveKey()
+	k, err := ring.Key(active.Number)
+	if err != nil {
+		return nil, err
+	}
+	return []dns.RR{k.DS(domain)}, nil
+}
+
+// Clocks that agree within clockAgreement are right together: the epoch forgives a day.
+const (
+	clockAgreement = time.Hour
+	// clockHeard is how old another node's answer may be before its clock no longer counts.
+	clockHeard = 10 * time.Second
+	// clockBefore is how far before the bundle was made a clock may be; that of the machine that made it may be off.
+	clockBefore = 24 * time.Hour
+)
+
+// clockLocked reads the clock and judges it.
+func (d *dnssec) clockLocked() sign.Clock {
+	now := d.now()
+	others := d.others()
+	var ahead []time.Duration
+	for _, name := range others {
+		if h, ok := d.heard[name]; ok && now.Sub(h.at) < clockHeard {
+			ahead = append(ahead, h.ahead)
+		}
+	}
+	right := !now.Before(d.created.Add(-clockBefore)) && plausible(len(others), ahead, d.synced)
+	return sign.Clock{Now: now, Plausible: right}
+}
+
+// plausible judges the own clock by the nodes that were heard: the greater part of them and this one has to agree. In
+// a tie, or when nobody was heard, a time service has to vouch for it; a rack of one node has nobody to ask.
+func plausible(others int, ahead []time.Duration, synced func() bool) bool {
+	if others == 0 {
+		return true
+	}
+	agree := 1
+	for _, a := range ahead {
+		if a.Abs() <= clockAgreement {
+			agree++
+		}
+	}
+	switch all := 1 + len(ahead); {
+	case len(ahead) == 0, 2*agree == all:
+		return synced()
+	default:
+		return 2*agree > all
+	}
+}
