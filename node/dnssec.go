@@ -145,7 +145,11 @@ func (d *dnssec) hear(name string, a dnssecAnswer, sent time.Time) {
 	middle := sent.Add(now.Sub(sent) / 2).Round(0) // Round drops the monotonic reading: clocks are compared
 	d.heard[name] = heard{at: now, ahead: a.Now.Sub(middle), blank: a.State.Commands == 0}
 	d.settleLocked()
-	err := d.adoptLocked(sign.Merge(d.state, a.State, d.clockLocked()), keepEvenUnsaved)
+	next := sign.Merge(d.state, a.State, d.clockLocked())
+	err := d.adoptLocked(next, keepEvenUnsaved)
+	if d.state.Equal(next) {
+		err = nil // it is in use; that it is not on disk is for sync to report
+	}
 	d.mu.Unlock()
 	d.report(name, err)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -67,7 +68,11 @@ func (d *dnssec) save(s sign.State) error {
 		return fmt.Errorf("encode the signing state: %w", err)
 	}
 	if err := durable.WriteFile(d.file, append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("save the signing state: %w", err)
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err // without the name of the temporary file, which differs at each try
+		}
+		return fmt.Errorf("save the signing state in %s: %w", d.file, err)
 	}
 	return nil
 }

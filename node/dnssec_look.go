@@ -214,22 +214,36 @@ func nameServerAddrs(ctx context.Context, r *roster.Roster, port uint16) (out []
 	return out
 }
 
-// parentServers asks the parent's servers, which it finds through the system's resolver.
-type parentServers struct{ domain string }
+// parentServers asks the parent's servers; find returns their addresses, at least one.
+type parentServers struct {
+	domain string
+	find   func(ctx context.Context) ([]netip.AddrPort, error)
+}
+
+// findParent finds the parent's servers through the system's resolver.
+func findParent(domain string) func(ctx context.Context) ([]netip.AddrPort, error) {
+	return func(ctx context.Context) (out []netip.AddrPort, err error) {
+		addrs, err := (&ParentReport{}).findServers(ctx, domain)
+		for _, a := range addrs {
+			out = append(out, netip.AddrPortFrom(a, dnsPort))
+		}
+		return out, err
+	}
+}
 
 func (p parentServers) parentDS(ctx context.Context) (sets [][]*dns.DS, ttl uint32, err error) {
-	servers, err := (&ParentReport{}).findServers(ctx, p.domain)
+	servers, err := p.find(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	for _, s := range servers {
-		m, err := exchange(ctx, netip.AddrPortFrom(s, dnsPort), p.domain, dns.TypeDS)
+		m, err := exchange(ctx, s, p.domain, dns.TypeDS)
 		if err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", s, err)
+			return nil, 0, fmt.Errorf("%s: %w", s.Addr(), err)
 		}
 		set := []*dns.DS{}
 		for _, rr := range m.Answer {
-			if ds, ok := rr.(*dns.DS); ok {
+			if ds, ok := rr.(*dns.DS); ok && strings.EqualFold(ds.Hdr.Name, p.domain) {
 				set, ttl = append(set, ds), max(ttl, ds.Hdr.Ttl)
 			}
 		}

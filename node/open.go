@@ -221,7 +221,7 @@ func (n *Node) makeDNSSEC(o *Options) error {
 		others: func() []string {
 			return slices.DeleteFunc(n.options().names(), func(name string) bool { return name == n.name })
 		}}
-	d.look = (&looker{domain: o.Domain, ring: ring, keys: d.keys, parent: parentServers{o.Domain},
+	d.look = (&looker{domain: o.Domain, ring: ring, keys: d.keys, parent: parentServers{o.Domain, findParent(o.Domain)},
 		servers: func(ctx context.Context) []nameServerAddr { return nameServerAddrs(ctx, n.roster.Load(), o.DNSPort) }}).look
 	n.dnssec = d
 	return nil
