@@ -35,7 +35,7 @@ type dnssec struct {
 	ask    func(ctx context.Context, node string) (dnssecAnswer, error)
 	// look asks every name server and the parent.
 	look func(ctx context.Context) sign.View
-	// changed is called after the signer changed, with no lock held; it does not block.
+	// changed is called after the signer changed, with mu held; it must not block.
 	changed func()
 
 	// prompts holds one signal to look at once.
@@ -229,91 +229,6 @@ func (d *dnssec) report(source string, err error) {
 	if text != is && err != nil {
 		d.log.Error("the signing state is not what it should be", append(errorFields(err), zap.String("from", source))...)
 	}
-}
-
-// command runs one of the operator's commands.
-func (d *dnssec) command(name string) error {
-	d.mu.Lock()
-	c := d.clockLocked()
-	var next sign.State
-	var err error
-	switch name {
-	case "on":
-		next, err = sign.SwitchOn(d.state, d.ring, c)
-	case "rollover":
-		next, err = sign.RollOver(d.state, d.ring, c)
-	case "rollover-finish":
-		next, err = sign.FinishNow(d.state, d.facts, c)
-	case "off":
-		next, err = sign.SwitchOff(d.state)
-	case "off-now":
-		next, err = sign.StopNow(d.state, d.facts)
-	default:
-		err = fmt.Errorf("the command %q is not known", name)
-	}
-	if err == nil && !d.known {
-		err = &usageError{what: "it is not known yet whether the other nodes sign the zone: this node has no memory of it, and not all of them answered",
-			hint: "start the other nodes, or give the command on one of them"}
-	}
-	if err == nil {
-		d.known = true
-		d.why = "the next look at the name servers"
-		err = d.adoptLocked(next, onlySaved)
-	}
-	d.mu.Unlock()
-	if err == nil {
-		d.log.Info("dnssec "+name, zap.String("mode", string(next.Mode)))
-		d.prompt()
-	}
-	return err
-}
-
-// Whether a state that the disk does not take is used: what all others have must be, or this node's zone would be
-// bogus; a step of one's own can wait.
-type saving bool
-
-const (
-	onlySaved       saving = false
-	keepEvenUnsaved saving = true
-)
-
-// adoptLocked makes next the state, if it is one that this node can sign by.
-func (d *dnssec) adoptLocked(next sign.State, how saving) error {
-	if next.Equal(d.state) && (d.saved || !d.known) {
-		return nil
-	}
-	s, err := d.makeSigner(next)
-	if err != nil {
-		return err
-	}
-	unsaved := d.save(next)
-	if unsaved != nil && how == onlySaved {
-		return unsaved
-	}
-	d.state, d.saved = next.Clone(), unsaved == nil
-	d.swap(s)
-	return unsaved
-}
-
-func (d *dnssec) makeSigner(s sign.State) (sign.Signer, error) {
-	if err := s.Check(); err != nil || !s.Signs() {
-		return nil, err
-	}
-	return sign.New(d.domain, s, d.ring)
-}
-
-// swap gives the publisher another signer.
-func (d *dnssec) swap(s sign.Signer) {
-	old := d.signer()
-	switch {
-	case s == nil && old == nil, s != nil && old != nil && s.ID() == old.ID():
-		return
-	case s == nil:
-		d.current.Store(nil)
-	default:
-		d.current.Store(&s)
-	}
-	d.changed()
 }
 
 // checkDNSSEC makes sure that the answer is of the node that was asked, and one that this version can read.

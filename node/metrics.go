@@ -39,6 +39,7 @@ var (
 	deaths   = prometheus.NewDesc("etcd_dns_member_deaths", "Ends of the member process that this run remembers.", nil, nil)
 	planRow  = prometheus.NewDesc("etcd_dns_plan_row", "The row of the decision table in force; the label names the action.", []string{"action"}, nil)
 	notAfter = prometheus.NewDesc("etcd_dns_certificate_not_after_seconds", "When a certificate ends, as a Unix time.", []string{"slot"}, nil)
+	expires  = prometheus.NewDesc("etcd_dns_zone_signatures_expire_seconds", "When the zone's signatures end, as a Unix time; absent while it is not signed.", nil, nil)
 	badFile  = prometheus.NewDesc("etcd_dns_corefile_error", "1 if the Corefile on disk is not the one that serves.", nil, nil)
 )
 
@@ -60,6 +61,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(badFile, flag01(n.corefileError() != ""))
 	for _, s := range n.certs.Status() {
 		gauge(notAfter, float64(s.NotAfter.Unix()), s.Slot)
+	}
+	if e := n.dnssec.status().Epoch; e != nil {
+		gauge(expires, float64(e.Expiration.Unix()))
 	}
 	c.passOn(out)
 }

@@ -26,7 +26,7 @@ t.rack1.example.com. 5 IN TXT "aa"
 rack1.example.com. 3600 IN CAA 0 issue "ca.example.net"
 m.rack1.example.com. 30 IN MX 10 Mail.example.net.
 c.rack1.example.com. 30 IN CNAME Other.rack1.example.com.
-s.rack1.example.com. 30 IN SSHFP 4 2 ABCDEF
+s.rack1.example.com. 30 IN SSHFP 4 2 ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789
 `
 
 func rrsets(tb testing.TB) (out [][]dns.RR) {
