@@ -175,7 +175,7 @@ func (d *dnssec) advance(ctx context.Context) {
 	}
 	d.mu.Lock()
 	c := d.clockLocked()
-	v.Plausible = c.Plausible
+	v.Plausible, v.Commands = c.Plausible, d.state.Commands
 	d.facts = d.watch.Observe(c.Now, v)
 	next, why := sign.Advance(d.state, d.facts, c.Now)
 	d.why = why

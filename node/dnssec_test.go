@@ -174,6 +174,27 @@ func TestDNSSECLife(t *testing.T) {
 	}
 }
 
+// Off and on again within a minute: caches hold the zone without signatures, so the wait begins anew.
+func TestDNSSECOffAndOn(t *testing.T) {
+	r := newTestRack(t, "infra0", "infra1")
+	r.view = r.serving()
+	r.sync(t)
+	for _, c := range []string{"on", "off-now", "on"} {
+		if c == "off-now" {
+			r.pass(t, 64*time.Minute)
+			r.want(t, "announced", func(s DNSSECStatus) bool { return s.Announced })
+		}
+		if err := r.nodes["infra0"].command(c); err != nil {
+			t.Fatal(err)
+		}
+		r.sync(t)
+	}
+	r.pass(t, 58*time.Minute)
+	r.want(t, "on again", func(s DNSSECStatus) bool { return s.Mode == sign.On && !s.Announced })
+	r.pass(t, 6*time.Minute)
+	r.want(t, "announced again", func(s DNSSECStatus) bool { return s.Announced })
+}
+
 // What a node knows outlives it; without a memory it waits for the others before it takes a command.
 func TestDNSSECMemory(t *testing.T) {
 	r := newTestRack(t, "infra0", "infra1")

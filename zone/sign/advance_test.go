@@ -151,6 +151,10 @@ func TestWatch(t *testing.T) {
 	if len(f.Published)+len(f.Signing)+len(f.DS) != 0 || !f.NoDS.IsZero() || len(f.Silent) != 1 || f.ParentErr == "" {
 		t.Errorf("nobody answers: %+v", f)
 	}
+	w.Observe(at(3), View{Servers: []Server{good}, Parent: parent})
+	if f = w.Observe(at(4), View{Servers: []Server{good}, Parent: parent, Commands: 2}); !f.Signing[1].Equal(at(4)) || !f.DS[1].Equal(at(4)) {
+		t.Errorf("off and on in between: %+v", f)
+	}
 	w.Observe(at(4), View{Servers: []Server{good}, Parent: parent})
 	if f = w.Observe(at(5).Add(MaxGap), View{Servers: []Server{good}, Parent: parent}); !f.Published[1].Equal(at(5).Add(MaxGap)) || !f.DS[1].Equal(at(5).Add(MaxGap)) {
 		t.Errorf("the machine slept: %+v", f)

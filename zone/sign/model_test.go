@@ -226,7 +226,7 @@ func (m *model) servers() (out []version) {
 
 // view is what node i sees.
 func (m *model) view(i int) View {
-	v := View{ZoneTTL: modelZone, Plausible: m.nodes[i].right}
+	v := View{ZoneTTL: modelZone, Plausible: m.nodes[i].right, Commands: m.nodes[i].state.Commands}
 	if m.deaf[i] {
 		v.Servers = []Server{{Name: "all", Err: "timeout"}}
 		v.Parent.Err = "timeout"

@@ -13,6 +13,8 @@ type View struct {
 	// ZoneTTL is the longest TTL in the zone, the negative one included.
 	ZoneTTL   time.Duration
 	Plausible bool // the node's clock
+	// Commands is State.Commands of the state that the next step is to be taken from.
+	Commands uint64
 }
 
 // Server is what one address of a name server serves.
@@ -68,19 +70,21 @@ type Facts struct {
 // served meanwhile.
 const MaxGap = 15 * time.Minute
 
-// Watch turns views into facts. One goroutine owns it. What is not known counts as not so: a wait then begins anew.
+// Watch turns views into facts. One goroutine owns it. What is not known counts as not so: a wait then begins anew. So it
+// does after a command: a zone that was off and on between two views looks as if nothing had been.
 type Watch struct {
-	facts Facts
-	last  time.Time
+	facts    Facts
+	last     time.Time
+	commands uint64
 }
 
 // Observe takes in a view of the moment now, which carries a monotonic reading.
 func (w *Watch) Observe(now time.Time, v View) Facts {
 	old := w.facts
-	if now.Sub(w.last) > MaxGap {
+	if now.Sub(w.last) > MaxGap || v.Commands != w.commands {
 		old = Facts{}
 	}
-	w.last = now
+	w.last, w.commands = now, v.Commands
 	f := Facts{ZoneTTL: v.ZoneTTL, Plausible: v.Plausible, ParentErr: v.Parent.Err, DSTTL: min(v.Parent.TTL, maxDSTTL)}
 	for _, s := range v.Servers {
 		if s.Err != "" {
