@@ -21,11 +21,11 @@ import (
 )
 
 // nameServer runs CoreDNS in this process. Its plugin instances come and go with every Corefile reload and only
-// borrow the zone store, which outlives them. CoreDNS keeps its registry in package variables, so there is one
+// borrow the zones, which outlive them. CoreDNS keeps its registry in package variables, so there is one
 // nameServer in a process.
 type nameServer struct {
 	log   *zap.Logger
-	store *zone.Store
+	zones *zone.Zones
 	// read returns the Corefile's path and text; it is asked at start and at every reload.
 	read func() (path string, text []byte, err error)
 	// check judges the options of a Corefile before it may replace the running one.
@@ -108,7 +108,7 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		cfg.TLSConfig = &tls.Config{GetCertificate: s.certificate, MinVersion: tls.VersionTLS12}
 		cfg.SetTLSConfigIdentity(s.identity)
 	}
-	h := zone.NewHandler(s.store)
+	h := zone.NewHandler(s.zones)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
 		return h

@@ -18,6 +18,8 @@ const (
 	dnssecSync = time.Second
 	// dnssecLook is how often the name servers and the parent are asked. Waits are counted in hours.
 	dnssecLook = time.Minute
+	// dnssecSoon is how often they are asked while some name server does not serve what this node does.
+	dnssecSoon = 5 * time.Second
 )
 
 // dnssec owns the rack's signing state on this node: it merges what other nodes have, takes the steps that are due,
@@ -52,6 +54,9 @@ type dnssec struct {
 	known bool
 	facts sign.Facts
 	why   string
+	// looked is when the last look began; prompted that the next one is not to wait.
+	looked   time.Time
+	prompted bool
 	// saved says that state is on disk.
 	saved bool
 	// heard holds the other nodes' last answers; faults why something is not taken over or kept, by its source.
@@ -97,7 +102,7 @@ func (d *dnssec) answer() dnssecAnswer {
 func (d *dnssec) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return every(ctx, dnssecSync, nil, d.sync) })
-	group.Go(func() error { return every(ctx, dnssecLook, d.prompts, d.advance) })
+	group.Go(func() error { return every(ctx, dnssecSoon, d.prompts, d.advance) })
 	return group.Wait()
 }
 
@@ -166,7 +171,7 @@ func (d *dnssec) settleLocked() {
 
 // advance looks at the name servers and the parent, and takes the step that is due.
 func (d *dnssec) advance(ctx context.Context) {
-	if !d.signs() {
+	if !d.due() {
 		return
 	}
 	v := d.look(ctx)
@@ -190,10 +195,18 @@ func (d *dnssec) advance(ctx context.Context) {
 	}
 }
 
-func (d *dnssec) signs() bool {
+// due reports whether to look now, and notes that it is done.
+func (d *dnssec) due() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.state.Signs()
+	active, _ := d.state.ActiveKey()
+	pending := d.facts.Signing[active.Tag].IsZero()
+	now := d.now()
+	if !d.state.Signs() || !d.prompted && !pending && now.Sub(d.looked) < dnssecLook {
+		return false
+	}
+	d.prompted, d.looked = false, now
+	return true
 }
 
 // keys are the numbers of the published keys.
@@ -206,7 +219,11 @@ func (d *dnssec) keys() (out []uint32) {
 	return out
 }
 
+// prompt asks for a look at once; it never blocks.
 func (d *dnssec) prompt() {
+	d.mu.Lock()
+	d.prompted = true
+	d.mu.Unlock()
 	select {
 	case d.prompts <- struct{}{}:
 	default:

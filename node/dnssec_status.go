@@ -20,7 +20,7 @@ type DNSSECStatus struct {
 	Mode sign.Mode `json:"mode"`
 	// Known is false while a node without a memory of its own waits for the others.
 	Known bool `json:"known"`
-	// Announced says that the parent may have the DS: CDS, CDNSKEY and CSYNC are published.
+	// Announced says that the parent may have the DS: CDS and CDNSKEY are published.
 	Announced bool `json:"announced"`
 	// Parent is what the parent's servers have: secure, none, other or unknown.
 	Parent string        `json:"parent"`

@@ -50,6 +50,7 @@ type Node struct {
 	launch   atomic.Pointer[srvboot.Launch]
 
 	store     *zone.Store
+	zones     *zone.Zones
 	certs     *certs.Manager
 	disk      *srvboot.Disk
 	lock      *srvboot.NodeLock

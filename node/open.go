@@ -31,7 +31,7 @@ const lastGood = "Corefile.last-good"
 
 // open reads the configuration, takes the node's locks and makes its parts; it starts none of them.
 func open(c Config) (*Node, error) {
-	n := &Node{config: c, log: c.Log, store: zone.NewStore(), notify: &notifier{log: c.Log}}
+	n := &Node{config: c, log: c.Log, store: zone.NewStore(), zones: new(zone.Zones), notify: &notifier{log: c.Log}}
 	o, err := n.firstOptions()
 	if err != nil {
 		return nil, err
@@ -191,11 +191,12 @@ func (n *Node) makeParts(o *Options) error {
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
+	n.zones.Set(n.store)
 	if err := n.makeDNSSEC(o); err != nil {
 		return err
 	}
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
-	n.dns = &nameServer{log: n.log, store: n.store, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+	n.dns = &nameServer{log: n.log, zones: n.zones, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {
@@ -238,8 +239,7 @@ func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (n *Node) zoneOptions(o *Options) zone.Options {
-	// DNSSEC: set Signer to n.dnssec.signer(), nil for a zone that is not signed, as soon as zone.Options has the field.
-	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases}
+	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases, Signer: n.dnssec.signer()}
 }
 
 // certAddrs are the addresses that this node's certificates carry: its configured ones and those of its interfaces,

@@ -289,7 +289,7 @@ func (n *Node) unpublished() string {
 	if c.Name != "" {
 		service += "-" + c.Name
 	}
-	a := snap.Lookup(service+"._tcp."+n.options().Domain, dns.TypeSRV)
+	a := snap.Lookup(service+"._tcp."+n.options().Domain, dns.TypeSRV, false)
 	if a.Rcode == dns.RcodeSuccess {
 		return ""
 	}

@@ -33,6 +33,9 @@ func (k Knowledge) String() string {
 // MaxSlot is the highest slot number of a node; slots occupy the low six bits of a zone serial.
 const MaxSlot = 63
 
+// NoSlot is the slot of a machine that the zone names and that mints no serials, because it does not run etcd-dns.
+const NoSlot = -1
+
 // Node is one machine that runs etcd-dns.
 type Node struct {
 	// Name is the node's host label below the domain: lower case, no dots.
@@ -41,7 +44,7 @@ type Node struct {
 	Addrs []netip.Addr
 	// PeerAddrs, when set, carry the raft traffic, and live at NAME-peer below the domain.
 	PeerAddrs []netip.Addr
-	// Slot is the node's fixed number, 0 to MaxSlot, never given to another node of the domain.
+	// Slot is the node's fixed number, 0 to MaxSlot, never given to another node of the domain; or NoSlot.
 	Slot int
 }
 

@@ -2,7 +2,6 @@ package zone
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -52,22 +51,6 @@ func (o Options) check(domain string) (Options, error) {
 	return o, nil
 }
 
-// check tells everything that is wrong with a roster.
-func check(r roster.Roster) error {
-	errs := []error{checkDomain(r.Domain)}
-	errs = append(errs, checkNodes(r.Nodes)...)
-	errs = append(errs, checkNameServers(r)...)
-	seen := map[string]bool{}
-	for _, c := range r.Clusters {
-		if seen[c.Name] {
-			errs = append(errs, refuse("keep one of the blocks", "cluster %q is listed twice", c.Name))
-		}
-		seen[c.Name] = true
-		errs = append(errs, checkCluster(c)...)
-	}
-	return errors.Join(errs...)
-}
-
 func checkDomain(domain string) error {
 	if domain == "" || domain == "." || !strings.HasSuffix(domain, ".") {
 		return refuse("name the zone in the Corefile, as in rack1.example.com { … }",
@@ -81,33 +64,42 @@ func checkDomain(domain string) error {
 	return nil
 }
 
-func checkNodes(nodes []roster.Node) (errs []error) {
-	names, slots := map[string]bool{}, map[int]string{}
-	for _, n := range nodes {
+func checkNode(r roster.Roster, n roster.Node) (errs []error) {
+	i, _ := nodeAt(r, n.Name)
+	switch {
+	case !hostLabel(n.Name):
+		errs = append(errs, refuse("use lower-case letters, digits and hyphens, at most 63", "node name %q is not a host label", n.Name))
+	case strings.Trim(n.Name, "0123456789") == "":
+		errs = append(errs, refuse("begin it with a letter", "node name %q has digits only: etcd names strangers like that", n.Name))
+	case i+1 < len(r.Nodes) && r.Nodes[i+1].Name == n.Name:
+		errs = append(errs, refuse("give each node a name of its own", "node name %q is taken twice", n.Name))
+	}
+	if len(n.PeerAddrs) > 0 {
+		if _, taken := nodeAt(r, n.PeerHost()); taken || !hostLabel(n.PeerHost()) {
+			errs = append(errs, refuse("give the node a name that is not another's with -peer, of at most 58 octets",
+				"node %q cannot have peer addresses: the name %q is taken or too long", n.Name, n.PeerHost()))
+		}
+	}
+	if owner, ok := node(r, hostNode(n.Name)); ok && owner.PeerHost() == n.Name && owner.Name != n.Name {
+		errs = append(errs, refuse("give each node a name of its own", "node name %q is taken twice, by a node and by the peer addresses of %q", n.Name, owner.Name))
+	}
+	return append(errs, checkAddrs("node "+n.Name, n.Addrs), checkAddrs("peer of node "+n.Name, n.PeerAddrs))
+}
+
+func checkSlots(nodes []roster.Node) (errs []error) {
+	var owners [roster.MaxSlot + 1]string
+	for i := range nodes {
+		n := &nodes[i]
 		switch {
-		case !hostLabel(n.Name):
-			errs = append(errs, refuse("use lower-case letters, digits and hyphens, at most 63", "node name %q is not a host label", n.Name))
-		case strings.Trim(n.Name, "0123456789") == "":
-			errs = append(errs, refuse("begin it with a letter", "node name %q has digits only: etcd names strangers like that", n.Name))
-		case names[n.Name]:
-			errs = append(errs, refuse("give each node a name of its own", "node name %q is taken twice, by a node or by the peer addresses of one", n.Name))
-		}
-		names[n.Name] = true
-		if n.PeerHost() != n.Name {
-			if names[n.PeerHost()] || !hostLabel(n.PeerHost()) {
-				errs = append(errs, refuse("give the node a name that is not another's with -peer, of at most 58 octets",
-					"node %q cannot have peer addresses: the name %q is taken or too long", n.Name, n.PeerHost()))
-			}
-			names[n.PeerHost()] = true
-		}
-		if n.Slot < 0 || n.Slot > roster.MaxSlot {
+		case n.Slot == roster.NoSlot:
+		case n.Slot < 0 || n.Slot > roster.MaxSlot:
 			errs = append(errs, refuse("give the node a free slot", "node %q has slot %d, expected 0 to %d", n.Name, n.Slot, roster.MaxSlot))
-		} else if other, taken := slots[n.Slot]; taken {
+		case owners[n.Slot] != "":
 			errs = append(errs, refuse("give each node a slot of its own: two contents of the zone would get one serial",
-				"nodes %q and %q both have slot %d", other, n.Name, n.Slot))
+				"nodes %q and %q both have slot %d", owners[n.Slot], n.Name, n.Slot))
+		default:
+			owners[n.Slot] = n.Name
 		}
-		slots[n.Slot] = n.Name
-		errs = append(errs, checkAddrs("node "+n.Name, n.Addrs), checkAddrs("peer of node "+n.Name, n.PeerAddrs))
 	}
 	return errs
 }
@@ -161,18 +153,24 @@ func checkNameServer(r roster.Roster, ns roster.NameServer) error {
 
 // hostAddrs returns the addresses of a name that a node owns.
 func hostAddrs(r roster.Roster, name string) ([]netip.Addr, bool) {
-	for _, n := range r.Nodes {
-		switch {
-		case name == n.Name+"."+r.Domain:
-			return n.Addrs, true
-		case len(n.PeerAddrs) > 0 && name == n.PeerHost()+"."+r.Domain:
-			return n.PeerAddrs, true
-		}
+	label, below := strings.CutSuffix(name, "."+r.Domain)
+	if n, ok := node(r, label); below && ok {
+		return n.Addrs, true
+	}
+	if n, ok := node(r, hostNode(label)); below && ok && len(n.PeerAddrs) > 0 && n.PeerHost() == label {
+		return n.PeerAddrs, true
 	}
 	return nil, false
 }
 
-func checkCluster(c roster.Cluster) (errs []error) {
+// hostNode returns the name of the node that a host label belongs to, if its label is not its name.
+func hostNode(label string) string { return strings.TrimSuffix(label, "-peer") }
+
+func checkCluster(r roster.Roster, c roster.Cluster) (errs []error) {
+	i, _ := clusterAt(r, c.Name)
+	if i+1 < len(r.Clusters) && r.Clusters[i+1].Name == c.Name {
+		errs = append(errs, refuse("keep one of the blocks", "cluster %q is listed twice", c.Name))
+	}
 	if c.Name != "" && (!hostLabel(c.Name) || len(c.Name) > maxClusterName) {
 		errs = append(errs, refuse("use lower-case letters, digits and hyphens, at most 46", "cluster name %q is not a host label of at most %d octets", c.Name, maxClusterName))
 	}
@@ -208,18 +206,9 @@ func checkCluster(c roster.Cluster) (errs []error) {
 	return errs
 }
 
-// checkSizes refuses names that do not fit the wire (RFC 1035 §2.3.4).
-func (b *builder) checkSizes() error {
-	longest := ""
-	for name := range b.names {
-		if len(name) > len(longest) {
-			longest = name
-		}
-	}
-	if len(longest) > maxName {
-		return refuse("choose a shorter domain or cluster name", "the name %s has %d octets, at most %d fit", longest, len(longest)+1, maxName+1)
-	}
-	return nil
+// tooLong refuses a name that does not fit the wire (RFC 1035 §2.3.4).
+func tooLong(name string) error {
+	return refuse("choose a shorter domain or cluster name", "the name %s has %d octets, at most %d fit", name, len(name)+1, maxWire)
 }
 
 // hostLabel reports whether s is a lower-case label of a host name (RFC 952, RFC 1123 §2.1).

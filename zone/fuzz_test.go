@@ -39,7 +39,7 @@ func FuzzServeDNS(f *testing.F) {
 	for _, name := range []string{"born", "unknown", "clusters", "no_address"} {
 		handlers = append(handlers, serving(load(f, name)))
 	}
-	handlers = append(handlers, serving(mustCompile(f, dualStack(40), Options{Aliases: true})), NewHandler(NewStore()))
+	handlers = append(handlers, serving(mustCompile(f, dualStack(40), Options{Aliases: true})), NewHandler(zonesOf(NewStore())))
 	f.Fuzz(func(t *testing.T, packet []byte, tcp bool) {
 		for _, h := range handlers {
 			for _, scrub := range []bool{false, true} {
@@ -94,7 +94,8 @@ func serveFuzzed(t *testing.T, h *Handler, packet []byte, tcp, scrub bool) {
 // FuzzLookup compares Lookup with the plain reading of the zone: a name is there, or above one that is, or is not.
 func FuzzLookup(f *testing.F) {
 	snap := load(f, "clusters")
-	for name := range snap.names {
+	for e := range snap.all() {
+		name := e.name
 		f.Add(name, dns.TypeSRV)
 		f.Add(name, dns.TypeA)
 	}
@@ -103,8 +104,8 @@ func FuzzLookup(f *testing.F) {
 		if _, ok := dns.IsDomainName(qname); !ok {
 			return
 		}
-		a := snap.Lookup(qname, qtype)
-		_, exists := snap.names[dns.CanonicalName(qname)]
+		a := snap.Lookup(qname, qtype, false)
+		exists := snap.entry(dns.CanonicalName(qname)) != nil
 		if a.AA && exists == (a.Rcode == dns.RcodeNameError) {
 			t.Fatalf("%q exists: %v; rcode %d", qname, exists, a.Rcode)
 		}

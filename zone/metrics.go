@@ -38,15 +38,7 @@ func observe(old, now *Snapshot) {
 		zoneSerial.DeleteLabelValues(old.domain)
 		snapshotNames.DeletePartialMatch(prometheus.Labels{"zone": old.domain})
 	}
-	var ready, unready float64
-	for _, e := range now.names {
-		if e.unready == "" {
-			ready++
-		} else {
-			unready++
-		}
-	}
 	zoneSerial.WithLabelValues(now.domain).Set(float64(now.serial))
-	snapshotNames.WithLabelValues(now.domain, "ready").Set(ready)
-	snapshotNames.WithLabelValues(now.domain, "unready").Set(unready)
+	snapshotNames.WithLabelValues(now.domain, "ready").Set(float64(1 + now.names.count - now.unready))
+	snapshotNames.WithLabelValues(now.domain, "unready").Set(float64(now.unready))
 }

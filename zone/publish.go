@@ -2,6 +2,7 @@ package zone
 
 import (
 	"fmt"
+	"maps"
 	"sync/atomic"
 
 	"github.com/etcd-dns/etcd-dns/roster"
@@ -27,11 +28,22 @@ type Publisher struct {
 	store   *Store
 	options Options
 	serials *Serials
+	// compile makes the content of a roster; it tells in which names it may differ from the last one that it made.
+	compile func(roster.Roster, Options) (*Snapshot, map[string]bool, error)
+	// touched are the names in which the content may differ from what is served.
+	touched map[string]bool
 }
 
-// NewPublisher returns the publisher of store. It publishes nothing by itself.
+// NewPublisher returns the publisher of the domain's zone into store. It publishes nothing by itself.
 func NewPublisher(store *Store, o Options, s *Serials) *Publisher {
-	return &Publisher{store: store, options: o, serials: s}
+	return &Publisher{store: store, options: o, serials: s, compile: new(compiler).compile, touched: map[string]bool{}}
+}
+
+// NewReversePublisher returns the publisher of a reverse zone into store.
+func NewReversePublisher(store *Store, v Reverse, o Options, s *Serials) *Publisher {
+	p := NewPublisher(store, o, s)
+	p.compile = (&reverseCompiler{zone: v}).compile
+	return p
 }
 
 // SetOptions takes effect with the next Publish.
@@ -44,22 +56,30 @@ func (p *Publisher) SetOptions(o Options) { p.options = o }
 // With changed false and an error, the old snapshot goes on being served. With changed true and an error the new one
 // is served, and the error is a warning: the serial could not be recorded, and the reserve on disk is being used up.
 func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, err error) {
-	next, err := compile(r, p.options)
+	next, touched, err := p.compile(r, p.options)
 	if err != nil {
 		publishes.WithLabelValues("rejected").Inc()
 		return false, fmt.Errorf("compile the zone: %w", err)
 	}
+	maps.Copy(p.touched, touched)
 	serial, warning, err := p.serial(next, peers)
 	if err != nil {
 		publishes.WithLabelValues("failed").Inc()
 		return false, fmt.Errorf("choose a serial for zone %s: %w", next.domain, err)
 	}
 	old := p.store.Load()
-	if old != nil && old.digest == next.digest && old.serial == serial {
+	if old != nil && old.Digest() == next.Digest() && old.serial == serial {
 		publishes.WithLabelValues("unchanged").Inc()
 		return false, nil
 	}
-	p.store.current.Store(next.seal(serial))
+	now, err := next.seal(serial)
+	if err != nil {
+		publishes.WithLabelValues("failed").Inc()
+		return false, err
+	}
+	now.follow(old, p.touched)
+	clear(p.touched)
+	p.store.current.Store(now)
 	publishes.WithLabelValues("changed").Inc()
 	observe(old, p.store.Load())
 	return true, warning
@@ -71,5 +91,5 @@ func (p *Publisher) serial(next *Snapshot, peers []Published) (serial uint32, wa
 	if !next.versioned() {
 		return 0, nil, nil
 	}
-	return p.serials.choose(next.digest, peers)
+	return p.serials.choose(next.Digest(), peers)
 }

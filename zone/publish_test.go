@@ -66,8 +66,8 @@ func TestPublish(t *testing.T) {
 	if !publish(t, p2, all["born"].Roster, ahead) || p2.store.Load().Serial() != ahead.Serial {
 		t.Errorf("serial %d, want %d", p2.store.Load().Serial(), ahead.Serial)
 	}
-	soa := p2.store.Load().Lookup(apex, dns.TypeSOA).Answer[0].(*dns.SOA).Serial
-	negative := p2.store.Load().Lookup("nosuch."+apex, dns.TypeA).Ns[0].(*dns.SOA).Serial
+	soa := p2.store.Load().Lookup(apex, dns.TypeSOA, false).Answer[0].(*dns.SOA).Serial
+	negative := p2.store.Load().Lookup("nosuch."+apex, dns.TypeA, false).Ns[0].(*dns.SOA).Serial
 	if soa != ahead.Serial || negative != ahead.Serial {
 		t.Errorf("SOA %d, negative SOA %d, want %d", soa, negative, ahead.Serial)
 	}
@@ -107,7 +107,7 @@ func TestFullDiskWarnsAndPublishes(t *testing.T) {
 	publish(t, p, all["unborn"].Roster)
 	p.serials.file.write = func(string, []byte) error { return syscall.ENOSPC }
 	changed, err := p.Publish(all["born"].Roster, nil)
-	if !changed || err == nil || len(store.Load().Lookup(server, dns.TypeSRV).Answer) != 3 {
+	if !changed || err == nil || len(store.Load().Lookup(server, dns.TypeSRV, false).Answer) != 3 {
 		t.Errorf("Publish = %v, %v; want the new zone and a warning", changed, err)
 	}
 }
@@ -116,7 +116,7 @@ func TestMetrics(t *testing.T) {
 	all := sources(t)
 	p, store := newPublisher(t)
 	publish(t, p, all["unknown"].Roster)
-	if got := value(t, "coredns_etcdsrv_snapshot_names", "unready"); got != 4 {
+	if got := value(t, "coredns_etcdsrv_snapshot_names", apex, "unready"); got != 4 {
 		t.Errorf("unready names: %v, want 4", got)
 	}
 	publish(t, p, all["born"].Roster)
@@ -124,13 +124,13 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("serial metric %v, want %d", got, store.Load().Serial())
 	}
 	// The apex, _tcp, two services, three nodes.
-	if got := value(t, "coredns_etcdsrv_snapshot_names", "ready"); got != 7 {
+	if got := value(t, "coredns_etcdsrv_snapshot_names", apex, "ready"); got != 7 {
 		t.Errorf("ready names: %v, want 7", got)
 	}
 }
 
-// value returns the metric of that name and last label value; 0 if there is none yet.
-func value(t *testing.T, name, label string) float64 {
+// value returns the metric of that name and label values; 0 if there is none yet.
+func value(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
@@ -138,7 +138,7 @@ func value(t *testing.T, name, label string) float64 {
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == name && hasLabel(m.GetLabel(), label) {
+			if f.GetName() == name && hasLabels(m.GetLabel(), labels) {
 				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}
@@ -146,6 +146,8 @@ func value(t *testing.T, name, label string) float64 {
 	return 0
 }
 
-func hasLabel[P interface{ GetValue() string }](pairs []P, value string) bool {
-	return slices.ContainsFunc(pairs, func(p P) bool { return p.GetValue() == value })
+func hasLabels[P interface{ GetValue() string }](pairs []P, values []string) bool {
+	return !slices.ContainsFunc(values, func(v string) bool {
+		return !slices.ContainsFunc(pairs, func(p P) bool { return p.GetValue() == v })
+	})
 }

@@ -117,12 +117,15 @@ func ownedBy(rrs []dns.RR, qname string) []dns.RR {
 		return nil
 	}
 	out := slices.Clone(rrs)
-	if rrs[0].Header().Name == qname {
+	owner := rrs[0].Header().Name
+	if owner == qname {
 		return out
 	}
 	for i, rr := range out {
-		out[i] = dns.Copy(rr)
-		out[i].Header().Name = qname
+		if rr.Header().Name == owner { // not what an alias points to
+			out[i] = dns.Copy(rr)
+			out[i].Header().Name = qname
+		}
 	}
 	return out
 }
@@ -139,4 +142,10 @@ func countOPT(r *dns.Msg) (n int) {
 func wantsNSID(r *dns.Msg) bool {
 	opt := r.IsEdns0()
 	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID })
+}
+
+// wantsDNSSEC reports whether DO is set (RFC 3225).
+func wantsDNSSEC(r *dns.Msg) bool {
+	opt := r.IsEdns0()
+	return opt != nil && opt.Do()
 }

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 				return plugin.Error("etcdsrv", c.ArgErr())
 			}
 		}
-		h := NewHandler(underTest.Load())
+		h := NewHandler(zonesOf(underTest.Load()))
 		dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
 			h.Next = next
 			return h

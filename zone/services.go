@@ -73,17 +73,14 @@ func (b *builder) service(owner string, ttl uint32, ends []endpoint) {
 	}
 	for _, end := range ends {
 		// Weight 0 throughout (RFC 2782: no selection to do): etcd's gateway draws wrong among equal weights above it.
-		b.add(&dns.SRV{Hdr: header(owner, dns.TypeSRV, ttl), Port: end.port, Target: end.host + "." + b.domain})
+		e.add(&dns.SRV{Hdr: header(e.name, dns.TypeSRV, ttl), Port: end.port, Target: b.find(end.host + "." + b.domain).name})
 	}
 }
 
 // reachable reports whether a name has an address.
 func (b *builder) reachable(name string) bool {
-	e := b.names[name]
-	if e == nil {
-		return false
-	}
-	return e.served(dns.TypeA) || e.served(dns.TypeAAAA)
+	e := b.find(name)
+	return e != nil && (e.served(dns.TypeA) || e.served(dns.TypeAAAA))
 }
 
 // servers returns every member: voters, learners and those not started yet.

@@ -13,24 +13,24 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Handler is the CoreDNS plugin etcdsrv. It borrows a Store and owns nothing, so that a reload of the Corefile may
+// Handler is the CoreDNS plugin etcdsrv. It borrows Zones and owns nothing, so that a reload of the Corefile may
 // start a new instance before the old one ends.
 type Handler struct {
 	// Next is set by CoreDNS while it builds the chain, then read-only. Names outside of the zone go there.
 	Next plugin.Handler
 
-	store *Store
+	zones *Zones
 }
 
-// NewHandler returns a handler that answers from the snapshots in store.
-func NewHandler(store *Store) *Handler { return &Handler{store: store} }
+// NewHandler returns a handler that answers from the snapshots of zones.
+func NewHandler(zones *Zones) *Handler { return &Handler{zones: zones} }
 
 // Name implements plugin.Handler.
 func (h *Handler) Name() string { return "etcdsrv" }
 
 // Ready implements ready.Readiness: true from the first snapshot on. A node that waits for its cluster is ready,
 // because it answers for all that is known.
-func (h *Handler) Ready() bool { return h.store.Load() != nil }
+func (h *Handler) Ready() bool { return !h.zones.empty() }
 
 // ServeDNS implements plugin.Handler.
 func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -47,8 +47,8 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	if q.Qclass != dns.ClassINET {
 		return h.next(ctx, w, r)
 	}
-	snap := h.store.Load()
-	if snap != nil && !snap.contains(dns.CanonicalName(q.Name)) {
+	snap := h.zones.lookup(q.Name)
+	if snap == nil && !h.zones.empty() {
 		return h.next(ctx, w, r)
 	}
 	switch r.Opcode {
@@ -66,7 +66,7 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	if snap == nil {
 		return write(w, r, notReady("no zone has been compiled yet"))
 	}
-	return write(w, r, snap.Lookup(q.Name, q.Qtype))
+	return write(w, r, snap.Lookup(q.Name, q.Qtype, wantsDNSSEC(r)))
 }
 
 // next passes on what is not ours. An authoritative server with nothing behind it refuses (RFC 1035 §4.1.1: REFUSED).

@@ -24,7 +24,13 @@ const soa5 = "rack1.example.org. 5 IN SOA infra0.rack1.example.org. hostmaster.r
 func serving(s *Snapshot) *Handler {
 	store := NewStore()
 	store.current.Store(s)
-	return NewHandler(store)
+	return NewHandler(zonesOf(store))
+}
+
+func zonesOf(stores ...*Store) *Zones {
+	z := new(Zones)
+	z.Set(stores...)
+	return z
 }
 
 func srvs(ttl int, owner string, port int, hosts ...string) (out []dns.RR) {
@@ -86,7 +92,7 @@ func bornCases() []lookupCase {
 		{Case: test.Case{Qname: apex, Qtype: dns.TypeDS, Ns: soa}},
 		{Case: test.Case{Qname: apex, Qtype: dns.TypeSOA, Answer: []dns.RR{test.SOA(strings.Replace(soa5, " 5 ", " 30 ", 1))}}},
 		{Case: test.Case{Qname: "_tcp." + apex, Qtype: dns.TypeSRV, Ns: soa}},
-		{Case: test.Case{Qname: "_tcp." + apex, Qtype: dns.TypeANY, Ns: soa}},
+		{Case: test.Case{Qname: "_tcp." + apex, Qtype: dns.TypeANY, Answer: []dns.RR{test.TXT("_tcp.rack1.example.org. 30 IN TXT \"etcd-dns\"")}}},
 		{Case: test.Case{Qname: "infra1." + apex, Qtype: dns.TypeA, Answer: addrs(30, 1)}},
 		{Case: test.Case{Qname: "infra1." + apex, Qtype: dns.TypeAAAA, Ns: soa}},
 		{Case: test.Case{Qname: "infra1." + apex, Qtype: 65280, Ns: soa}},
@@ -271,7 +277,7 @@ func TestExtendedErrors(t *testing.T) {
 			t.Errorf("%s: options %v, want extended error %d", dns.TypeToString[qtype], o, want)
 		}
 	}
-	if a := load(t, "born").Lookup("example.net.", dns.TypeA); a.Rcode != dns.RcodeRefused || a.EDE != dns.ExtendedErrorCodeNotAuthoritative {
+	if a := load(t, "born").Lookup("example.net.", dns.TypeA, false); a.Rcode != dns.RcodeRefused || a.EDE != dns.ExtendedErrorCodeNotAuthoritative {
 		t.Errorf("Lookup outside of the zone: %+v", a)
 	}
 }
@@ -296,7 +302,7 @@ func TestNextGetsWhatIsNotOurs(t *testing.T) {
 }
 
 func TestEmptyStore(t *testing.T) {
-	h := NewHandler(NewStore())
+	h := NewHandler(zonesOf(NewStore()))
 	if h.Ready() {
 		t.Error("ready without a zone")
 	}

@@ -78,8 +78,8 @@ func newDNSSECOn() *cobra.Command {
 		return node.CommandDNSSEC(ctx, o, "on")
 	}, "the zone is being signed; the DS record follows when every cache has had the time to see it: etcd-dns dnssec status")
 	cmd.Short = "Sign the zone"
-	cmd.Long = "on signs the zone at once. When every name server has served it signed for the longest TTL, it publishes CDS, CDNSKEY\n" +
-		"and CSYNC for a parent that reads them, and status prints the DS record for one that does not."
+	cmd.Long = "on signs the zone at once. When every name server has served it signed for the longest TTL, it publishes CDS and\n" +
+		"CDNSKEY for a parent that reads them, and status prints the DS record for one that does not."
 	return cmd
 }
 

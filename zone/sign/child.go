@@ -6,7 +6,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// KeyTTL is the TTL of DNSKEY, CDS, CDNSKEY and CSYNC in seconds: configuration, like NS.
+// KeyTTL is the TTL of DNSKEY, CDS and CDNSKEY in seconds: configuration, like NS.
 const KeyTTL = 3600
 
 // apexRecords returns what signing adds to the apex, always in one order.
@@ -22,7 +22,7 @@ func apexRecords(apex string, s State, published []*Key, active *Key) (out []dns
 		// replace one DS by the other in one step.
 		cds := &dns.CDS{DS: *active.DS(apex)}
 		cds.Hdr.Rrtype = dns.TypeCDS
-		out = append(out, cds, active.DNSKEY(apex).ToCDNSKEY(), csync(apex))
+		out = append(out, cds, active.DNSKEY(apex).ToCDNSKEY())
 	}
 	return out
 }
@@ -41,14 +41,5 @@ func deleteRecords(apex string) []dns.RR {
 
 // IsDelete reports whether a CDS record asks for the removal of the DS set.
 func IsDelete(c *dns.CDS) bool { return c.Algorithm == 0 }
-
-// csyncImmediate lets the parent act without a person (RFC 7477 §2.1.1.2.1). The other flag, soaminimum, stays off:
-// without it the parent ignores the serial (§2.1.1.2.2), so the record is the same under every serial and on every node.
-const csyncImmediate = 1
-
-// csync asks the parent to take over NS and glue (RFC 7477 §2.1).
-func csync(apex string) *dns.CSYNC {
-	return &dns.CSYNC{Hdr: apexHeader(apex, dns.TypeCSYNC), Flags: csyncImmediate, TypeBitMap: []uint16{dns.TypeA, dns.TypeNS, dns.TypeAAAA}}
-}
 
 func equalHex(a, b string) bool { return strings.EqualFold(a, b) }

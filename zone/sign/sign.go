@@ -17,7 +17,7 @@ import (
 // Signer signs RRsets of one zone for one epoch. It is safe for concurrent use.
 type Signer interface {
 	// Keys returns the apex RRsets that signing adds: DNSKEY and, when the parent is to take over a DS or to drop it,
-	// CDS, CDNSKEY and CSYNC. They are unsigned, and the caller's to keep.
+	// CDS and CDNSKEY. They are unsigned, and the caller's to keep.
 	Keys() []dns.RR
 	// Sign returns the signatures of one RRset: records of one owner, type and class with one TTL, in any order. The
 	// same RRset always gives the same octets. DNSKEY, CDS and CDNSKEY get one signature of each published key, sorted

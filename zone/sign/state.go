@@ -50,7 +50,7 @@ type State struct {
 	Commands uint64 `json:"commands"`
 	Steps    uint64 `json:"steps"`
 	Mode     Mode   `json:"mode"`
-	// Announced says that CDS, CDNSKEY and CSYNC are published: every cache has had the time to forget the zone without
+	// Announced says that CDS and CDNSKEY are published: every cache has had the time to forget the zone without
 	// signatures.
 	Announced bool `json:"announced"`
 	// Epoch of the signatures; it is merged apart from the rest.
