@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -191,7 +192,6 @@ func (d *dnssec) advance(ctx context.Context) {
 	d.report(ownFault, err)
 	if !after.Equal(before) {
 		d.log.Info("signing moved on", zap.String("mode", string(after.Mode)), zap.Any("keys", after.Keys), zap.Uint32("epoch", after.Epoch))
-		d.prompt()
 	}
 }
 
@@ -199,14 +199,22 @@ func (d *dnssec) advance(ctx context.Context) {
 func (d *dnssec) due() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	active, _ := d.state.ActiveKey()
-	pending := d.facts.Signing[active.Tag].IsZero()
 	now := d.now()
-	if !d.state.Signs() || !d.prompted && !pending && now.Sub(d.looked) < dnssecLook {
+	if !d.state.Signs() || !d.prompted && !d.pendingLocked() && now.Sub(d.looked) < dnssecLook {
 		return false
 	}
 	d.prompted, d.looked = false, now
 	return true
+}
+
+// pendingLocked reports whether some name server was not seen to serve this state.
+func (d *dnssec) pendingLocked() bool {
+	if d.state.Mode == sign.GoingOff && d.facts.Deleting.IsZero() {
+		return true
+	}
+	return slices.ContainsFunc(d.state.Keys, func(k sign.KeyState) bool {
+		return d.facts.Published[k.Tag].IsZero() || k.Phase == sign.Active && d.facts.Signing[k.Tag].IsZero()
+	})
 }
 
 // keys are the numbers of the published keys.
@@ -217,17 +225,6 @@ func (d *dnssec) keys() (out []uint32) {
 		out = append(out, k.Number)
 	}
 	return out
-}
-
-// prompt asks for a look at once; it never blocks.
-func (d *dnssec) prompt() {
-	d.mu.Lock()
-	d.prompted = true
-	d.mu.Unlock()
-	select {
-	case d.prompts <- struct{}{}:
-	default:
-	}
 }
 
 // ownFault is the source of faults that no other node has a part in.

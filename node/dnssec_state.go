@@ -11,6 +11,11 @@ import (
 // command runs one of the operator's commands.
 func (d *dnssec) command(name string) error {
 	d.mu.Lock()
+	if !d.known {
+		d.mu.Unlock()
+		return &usageError{what: "it is not known yet whether the other nodes sign the zone: this node has no memory of it, and not all of them answered",
+			hint: "start the other nodes, or give the command on one of them"}
+	}
 	c := d.clockLocked()
 	var next sign.State
 	var err error
@@ -28,19 +33,12 @@ func (d *dnssec) command(name string) error {
 	default:
 		err = fmt.Errorf("the command %q is not known", name)
 	}
-	if err == nil && !d.known {
-		err = &usageError{what: "it is not known yet whether the other nodes sign the zone: this node has no memory of it, and not all of them answered",
-			hint: "start the other nodes, or give the command on one of them"}
-	}
 	if err == nil {
-		d.known = true
-		d.why = "the next look at the name servers"
 		err = d.adoptLocked(next, onlySaved)
 	}
 	d.mu.Unlock()
 	if err == nil {
 		d.log.Info("dnssec "+name, zap.String("mode", string(next.Mode)))
-		d.prompt()
 	}
 	return err
 }
@@ -67,9 +65,21 @@ func (d *dnssec) adoptLocked(next sign.State, how saving) error {
 	if unsaved != nil && how == onlySaved {
 		return unsaved
 	}
+	if next.Commands != d.state.Commands || next.Steps != d.state.Steps {
+		d.lookSoonLocked()
+	}
 	d.state, d.saved = next.Clone(), unsaved == nil
 	d.swap(s)
 	return unsaved
+}
+
+// lookSoonLocked asks for a look at once; it never blocks.
+func (d *dnssec) lookSoonLocked() {
+	d.prompted, d.why = true, "the next look at the name servers"
+	select {
+	case d.prompts <- struct{}{}:
+	default:
+	}
 }
 
 func (d *dnssec) makeSigner(s sign.State) (sign.Signer, error) {

@@ -35,7 +35,7 @@ func newDNSSEC() *cobra.Command {
 // dnssecAction asks the node, or tells it something, and returns how it signs.
 type dnssecAction func(ctx context.Context, o *node.Options) (node.DNSSECStatus, error)
 
-// dnssecCommand is the part that the four have in common. after is said when it went well.
+// dnssecCommand is the part that the four have in common. after is said while the zone is signed as a result.
 func dnssecCommand(use string, do dnssecAction, after string) *cobra.Command {
 	var p place
 	var output string
@@ -54,7 +54,7 @@ func dnssecCommand(use string, do dnssecAction, after string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if after != "" {
+		if after != "" && s.Mode != "off" {
 			say(cmd, "%s", after)
 		}
 		if output == "json" {

@@ -13,7 +13,7 @@ func SwitchOn(s State, ring *Ring, c Clock) (State, error) {
 	if s.Mode == Off || s.Mode == "" {
 		// Signatures by a wrong clock would be bogus from the start.
 		if !c.Plausible {
-			return s, refuse("set the clock, for example with: chronyc makestep", "this node's clock says %s, which the other nodes or the bundle contradict",
+			return s, refuse("start the other nodes, or set the clock, for example with: chronyc makestep", "this node's clock says %s, and neither the other nodes nor a time service vouch for it",
 				c.Now.UTC().Format(time.RFC3339))
 		}
 	}
