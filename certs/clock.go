@@ -50,6 +50,9 @@ func (c *clock) stepped() bool {
 	return !first && drift.Abs() > stepSize
 }
 
+// ClockSynced reports whether a time service disciplines this machine's clock.
+func ClockSynced() bool { return kernelSynced() }
+
 // kernelSynced asks the kernel whether a time service disciplines the clock (adjtimex(2)).
 func kernelSynced() bool {
 	var t unix.Timex

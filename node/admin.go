@@ -45,9 +45,10 @@ type admin struct {
 	status func() Status
 	// zone returns what this node serves of a zone, by its absolute name; false if it serves no such zone, and then
 	// zones names all that it does.
-	zone  func(name string) (io.WriterTo, bool)
-	zones func() []string
-	log   *zap.Logger
+	zone   func(name string) (io.WriterTo, bool)
+	zones  func() []string
+	dnssec *dnssec
+	log    *zap.Logger
 }
 
 // peerHandler serves the other nodes.
@@ -56,6 +57,11 @@ func (a *admin) peerHandler() http.Handler {
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
 		if from, ok := a.caller(w, r); ok {
 			reply(w, a.boot.HandleState(from))
+		}
+	})
+	mux.HandleFunc("GET /v1/dnssec", func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := a.caller(w, r); ok {
+			reply(w, a.dnssec.answer())
 		}
 	})
 	mux.HandleFunc("POST /v1/prepare", handle(a, a.boot.HandlePrepare))
@@ -108,6 +114,7 @@ func (a *admin) socketHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.status()) })
 	mux.HandleFunc("GET /v1/zone", a.serveZone)
+	a.dnssecHandlers(mux)
 	return mux
 }
 

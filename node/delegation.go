@@ -92,11 +92,8 @@ func (o *Options) Wanted(apex []dns.RR, known bool) parent.Want {
 			}
 		}
 	}
-	for _, k := range w.Keys {
-		if ds := k.ToDS(dns.SHA256); ds != nil && !requested { // RFC 8624 §3.3: SHA-256 is the digest that all must know
-			w.DS = append(w.DS, ds)
-		}
-	}
+	// A signed zone without CDS has not been signed for long enough: a DS now could break it for some caches.
+	w.DSKnown = known && (requested || len(w.Keys) == 0)
 	for _, ds := range w.DS {
 		ds.Hdr.Ttl = delegationTTL
 	}

@@ -18,13 +18,17 @@ import (
 
 // Fetch asks the node that runs on this configuration for its status.
 func Fetch(ctx context.Context, o *Options) (s Status, err error) {
-	err = fetch(ctx, o, "/v1/status", func(body io.Reader) error {
-		if err := json.NewDecoder(body).Decode(&s); err != nil {
-			return fmt.Errorf("decode the node's status: %w", err)
+	return s, askOwnNode(ctx, o, http.MethodGet, "/v1/status", &s)
+}
+
+// askOwnNode sends a request to the socket of the node that runs on this configuration, and decodes its answer.
+func askOwnNode(ctx context.Context, o *Options, method, path string, answer any) error {
+	return fetch(ctx, o, method, path, func(body io.Reader) error {
+		if err := json.NewDecoder(body).Decode(answer); err != nil {
+			return fmt.Errorf("decode the node's answer: %w", err)
 		}
 		return nil
 	})
-	return s, err
 }
 
 // ZoneFile is a zone as the running node serves it.
@@ -59,7 +63,7 @@ func FetchZone(ctx context.Context, o *Options, name string) (z ZoneFile, err er
 		name = o.Domain
 	}
 	z = ZoneFile{Zone: dns.CanonicalName(name), NotReady: []string{}}
-	err = fetch(ctx, o, "/v1/zone?name="+url.QueryEscape(z.Zone), func(body io.Reader) error {
+	err = fetch(ctx, o, http.MethodGet, "/v1/zone?name="+url.QueryEscape(z.Zone), func(body io.Reader) error {
 		text, err := io.ReadAll(body)
 		if err != nil {
 			return fmt.Errorf("read the zone: %w", err)
@@ -93,12 +97,12 @@ func (z *ZoneFile) parse(text string) error {
 }
 
 // fetch asks the admin socket for a path and hands the body to read.
-func fetch(ctx context.Context, o *Options, path string, read func(io.Reader) error) error {
+func fetch(ctx context.Context, o *Options, method, path string, read func(io.Reader) error) error {
 	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, o.Socket()) },
 	}}
 	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://node"+path, nil)
 	if err != nil {
 		return fmt.Errorf("ask the node: %w", err)
 	}
@@ -113,6 +117,13 @@ func fetch(ctx context.Context, o *Options, path string, read func(io.Reader) er
 		return fmt.Errorf("ask the node: %w", err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusConflict { // the node refuses, and says why
+		var no dnssecError
+		if err := json.NewDecoder(resp.Body).Decode(&no); err != nil {
+			return fmt.Errorf("decode the node's refusal: %w", err)
+		}
+		return &usageError{what: no.Error, hint: no.Hint}
+	}
 	if resp.StatusCode != http.StatusOK {
 		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // what arrived of it is enough
 		return &usageError{what: "the node says: " + strings.TrimSpace(string(why)), hint: "etcd-dns status; the node may run another version"}

@@ -49,6 +49,7 @@ var (
 	hasZone  = prometheus.NewDesc("etcd_dns_secondary_serial", "The last serial of a zone that a secondary acknowledged, or was seen to have.", []string{"zone", "secondary", "state"}, nil)
 	behind   = prometheus.NewDesc("etcd_dns_secondary_behind_seconds", "How long a secondary has not been seen to have the newest serial; 0 when it has.", []string{"zone", "secondary"}, nil)
 	agrees   = prometheus.NewDesc("coredns_etcdsrv_parent_agrees", "1 if the parent zone delegates as it should, 0 if it differs; absent while that is not known.", []string{"zone"}, nil)
+	expires  = prometheus.NewDesc("etcd_dns_zone_signatures_expire_seconds", "When the zone's signatures end, as a Unix time; absent while it is not signed.", nil, nil)
 	badFile  = prometheus.NewDesc("etcd_dns_corefile_error", "1 if the Corefile on disk is not the one that serves.", nil, nil)
 )
 
@@ -81,6 +82,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			}
 		}
 		gauge(behind, s.Lag(time.Now()).Seconds(), s.Zone, s.Address)
+	}
+	if e := n.dnssec.status().Epoch; e != nil {
+		gauge(expires, float64(e.Expiration.Unix()))
 	}
 	c.passOn(out)
 }

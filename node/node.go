@@ -64,6 +64,7 @@ type Node struct {
 	publisher *publisher
 	transfers *transfers
 	parent    *parentWatch
+	dnssec    *dnssec
 	notify    *notifier
 }
 
@@ -149,6 +150,9 @@ func (n *Node) awaitAddresses(ctx context.Context) error {
 // startDNS publishes what the disk knows and starts the name server.
 func (n *Node) startDNS() error {
 	o := n.options()
+	if err := n.dnssec.load(); err != nil {
+		return err
+	}
 	n.publisher.load()
 	n.publisher.report(n.publisher.once(n.boot.Report().View))
 	if err := registerMetrics(n); err != nil {
@@ -171,6 +175,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.resolver.Run(ctx) })
 	group.Go(func() error { return n.publisher.run(ctx, n.boot.Changed()) })
 	group.Go(func() error { return n.transfers.notifier.Run(ctx) })
+	group.Go(func() error { return n.dnssec.run(ctx) })
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
 	group.Go(func() error { return n.parent.run(ctx) })
@@ -181,7 +186,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 func (n *Node) serveAdmin(ctx context.Context) error {
 	o := n.options()
 	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status,
-		zone: n.zoneFile, zones: n.zoneNames, log: n.log.Named("admin")}
+		zone: n.zoneFile, zones: n.zoneNames, dnssec: n.dnssec, log: n.log.Named("admin")}
 	socket, err := listenSocket(o.Socket())
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 	"github.com/etcd-dns/etcd-dns/srvboot/member"
 	"github.com/etcd-dns/etcd-dns/zone"
+	"github.com/etcd-dns/etcd-dns/zone/sign"
 	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
 
@@ -191,6 +193,9 @@ func (n *Node) makeParts(o *Options) error {
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.zones.Set(n.store)
+	if err := n.makeDNSSEC(o); err != nil {
+		return err
+	}
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
 	secrets := n.bundle.Secrets()
 	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
@@ -209,6 +214,25 @@ func (n *Node) makeParts(o *Options) error {
 	return nil
 }
 
+// makeDNSSEC builds the owner of the signing state.
+func (n *Node) makeDNSSEC(o *Options) error {
+	ring, err := sign.NewRing(n.bundle.Secrets().ZoneKey)
+	if err != nil {
+		return fmt.Errorf("bundle %s: %w", o.Bundle, err)
+	}
+	d := &dnssec{domain: o.Domain, node: n.name, bundle: n.bundle.ID(), created: n.bundle.Created(), file: o.File(dnssecFile), ring: ring,
+		log: n.log.Named("dnssec"), now: time.Now, synced: certs.ClockSynced, ask: n.peers.DNSSEC, state: blankDNSSEC(),
+		heard: map[string]heard{}, faults: map[string]string{}, prompts: make(chan struct{}, 1),
+		changed: func() { n.publisher.prompt() },
+		others: func() []string {
+			return slices.DeleteFunc(n.options().names(), func(name string) bool { return name == n.name })
+		}}
+	d.look = (&looker{domain: o.Domain, ring: ring, keys: d.keys, parent: parentServers{o.Domain, findParent(n.askParent, o.Domain)},
+		servers: func(ctx context.Context) []nameServerAddr { return nameServerAddrs(ctx, n.roster.Load(), o.DNSPort) }}).look
+	n.dnssec = d
+	return nil
+}
+
 // serverCertificate reads the published pair at each handshake, as etcd does, so that a renewal needs no signal.
 func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f := n.certs.Files()
@@ -220,7 +244,7 @@ func (n *Node) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (n *Node) zoneOptions(o *Options) zone.Options {
-	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases, Records: o.Records}
+	return zone.Options{Contact: o.Contact, TTL: o.TTL, Aliases: o.Aliases, Records: o.Records, Signer: n.dnssec.signer()}
 }
 
 // certAddrs are the addresses that this node's certificates carry: its configured ones and those of its interfaces,

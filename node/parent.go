@@ -81,13 +81,15 @@ func newParentWatch(n *Node) *parentWatch {
 			}
 			return o.Wanted(n.apexKeys(), true), true
 		},
-		ask: func(ctx context.Context, domain string) (parent.View, error) {
-			a, err := n.options().Asker()
-			if err != nil {
-				return parent.View{}, err
-			}
-			return a.Ask(ctx, domain)
-		}}
+		ask: n.askParent}
+}
+
+func (n *Node) askParent(ctx context.Context, domain string) (parent.View, error) {
+	a, err := n.options().Asker()
+	if err != nil {
+		return parent.View{}, err
+	}
+	return a.Ask(ctx, domain)
 }
 
 // hasParent reports whether some parent zone is to delegate to us: not on loopback addresses, which no other machine

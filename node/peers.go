@@ -49,6 +49,14 @@ func (p *peers) Accept(ctx context.Context, node string, req srvboot.Accept) (r 
 	return r, checkState(r.State, node, p.bundle, err)
 }
 
+// DNSSEC returns how a node signs the zone.
+func (p *peers) DNSSEC(ctx context.Context, node string) (a dnssecAnswer, err error) {
+	if err := p.call(ctx, call{node: node, method: http.MethodGet, path: "/v1/dnssec", answer: &a}); err != nil {
+		return dnssecAnswer{}, err
+	}
+	return a, checkDNSSEC(a, node, p.bundle)
+}
+
 // checkState makes sure that the body names the node whose certificate was verified.
 func checkState(s srvboot.State, node, bundle string, err error) error {
 	switch {

@@ -51,6 +51,7 @@ type Status struct {
 	Zone         ZoneStatus      `json:"zone"`
 	// Secondaries are those that NOTIFY goes to.
 	Secondaries []xfr.SecondaryStatus `json:"secondaries"`
+	DNSSEC      DNSSECStatus          `json:"dnssec"`
 	// Corefile is the file that serves now; CorefileError says why a newer one does not.
 	Corefile      string `json:"corefile"`
 	CorefileError string `json:"corefile_error,omitempty"`
@@ -121,7 +122,8 @@ func (n *Node) Status() Status {
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
 		Problems: []string{}, Warnings: slices.Concat([]string{}, o.Warnings, n.bundleWarnings(), n.transfers.warnings(time.Now())), Plan: rep.Plan, Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
-		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(), Health: noMember,
+		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
+		DNSSEC: n.dnssec.status(), Health: noMember,
 	}
 	if a := rep.State.Accepted; a != nil {
 		s.Genesis = a.Genesis.ID
@@ -163,6 +165,9 @@ func (s *Status) problems() (out []string) {
 		if !n.Reachable {
 			out = append(out, n.Name+" does not answer: "+n.Error)
 		}
+	}
+	for _, text := range s.DNSSEC.Problems {
+		out = append(out, "DNSSEC: "+text)
 	}
 	for _, c := range s.Certificates {
 		if c.Error != "" {

@@ -91,6 +91,7 @@ func writeStatus(w io.Writer, s node.Status) error {
 	fmt.Fprintf(t, "health\t%s\n", verdict(s))
 	fmt.Fprintf(t, "cluster\t%s, leader %s, phase %s\n", orNone(s.Cluster), orNone(s.Leader), s.Phase)
 	fmt.Fprintf(t, "zone\tserial %d, digest %.12s\n", s.Zone.Serial, s.Zone.Digest)
+	fmt.Fprintf(t, "dnssec\t%s\n", dnssecMode(s.DNSSEC))
 	for _, c := range s.Certificates {
 		fmt.Fprintf(t, "certificate\t%s until %s\n", c.Slot, c.NotAfter.UTC().Format(time.DateTime))
 	}
