@@ -38,6 +38,9 @@ type nameServer struct {
 	// addrs are bound when the server block has no bind line.
 	addrs func() []netip.Addr
 
+	// fronts are the fast paths beside CoreDNS's sockets.
+	fronts *fronts
+
 	// identity says that all our doors have one TLS policy; set before start, then read-only.
 	identity *dnsserver.TLSConfigIdentity
 
@@ -108,6 +111,7 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		cfg.TLSConfig = &tls.Config{GetCertificate: s.certificate, MinVersion: tls.VersionTLS12}
 		cfg.SetTLSConfigIdentity(s.identity)
 	}
+	s.plan(c, cfg)
 	h := zone.NewHandler(s.store)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
@@ -126,6 +130,9 @@ func (s *nameServer) started(inst *caddy.Instance) {
 	s.mu.Unlock()
 	if o != nil && !first {
 		s.apply(o)
+	}
+	if err := s.openDoors(inst); err != nil {
+		s.log.Error("no fast path; CoreDNS answers every query itself", zap.Error(err))
 	}
 }
 

@@ -61,6 +61,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range n.certs.Status() {
 		gauge(notAfter, float64(s.NotAfter.Unix()), s.Slot)
 	}
+	n.fronts.collect(out) // before CoreDNS's are gathered
 	c.passOn(out)
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 	"github.com/etcd-dns/etcd-dns/srvboot/member"
 	"github.com/etcd-dns/etcd-dns/zone"
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // lastGood is the name of the Corefile that served last, below the data directory.
@@ -190,7 +191,10 @@ func (n *Node) makeParts(o *Options) error {
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
-	n.dns = &nameServer{log: n.log, store: n.store, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+	secrets := n.bundle.Secrets()
+	// The zone's packed answers are not there yet: `answerer: n.store` once zone.Store has Answer.
+	n.fronts = newFronts(n.log.Named("front"), missAll{}, secrets.Cookie, secrets.PreviousCookie, n.rateLimit)
+	n.dns = &nameServer{log: n.log, store: n.store, fronts: n.fronts, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {
@@ -231,4 +235,16 @@ func (n *Node) certAddrs() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// rateLimit returns the limit of the fast path: the rack's own addresses have none.
+func (n *Node) rateLimit() front.Settings {
+	o := n.options()
+	set := front.Settings{RatePerSecond: o.Rate, Exempt: slices.Clone(o.RateExempt)}
+	for _, l := range o.Nodes {
+		for _, a := range append(slices.Clone(l.Addrs), l.Peers...) {
+			set.Exempt = append(set.Exempt, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return set
 }

@@ -37,7 +37,7 @@ func properties() map[string]property {
 	return map[string]property{
 		"bundle": path1(func(o *Options, v string) { o.Bundle = v }), "data": path1(func(o *Options, v string) { o.Data = v }),
 		"name": (*stanza).name, "node": (*stanza).node, "ns": (*stanza).ns, "cluster": (*stanza).clusterBlock,
-		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email,
+		"rrl": (*stanza).rrl, "admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email,
 		"aliases": flag(func(o *Options, v bool) { o.Aliases = v }), "ephemeral": flag(func(o *Options, v bool) { o.Ephemeral = v }),
 		"peer_port": port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
@@ -49,7 +49,7 @@ func properties() map[string]property {
 var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "timing", "tls"}
 
 // repeatable words may stand more than once.
-var repeatable = []string{"cluster", "node", "ns"}
+var repeatable = []string{"cluster", "node", "ns", "rrl"}
 
 // property reads one line of the block.
 func (p *stanza) property() error {
@@ -389,6 +389,38 @@ func badClusterName(s string) string {
 		return "it would collide with the TLS names of another cluster"
 	}
 	return badLabel(s)
+}
+
+// maxRate is the highest rate limit that is one.
+const maxRate = 1_000_000
+
+// rrl reads the rate limit: RATE, off, or exempt CIDR….
+func (p *stanza) rrl(args []string) error {
+	if len(args) > 1 && args[0] == "exempt" {
+		for _, a := range args[1:] {
+			net, err := netip.ParsePrefix(a)
+			if err != nil || net != net.Masked() {
+				return p.errorf("%q is not a network", "write an address and a prefix length without host bits, such as 10.0.0.0/8 or fd00::/8", a)
+			}
+			p.o.RateExempt = append(p.o.RateExempt, net)
+		}
+		return nil
+	}
+	if first, twice := p.seen["rrl"]; twice {
+		return p.errorf("the rate of rrl stands here and in line %d", "keep one of the two", first)
+	}
+	p.seen["rrl"] = p.Line()
+	if len(args) == 1 && args[0] == "off" {
+		p.o.Rate = 0
+		return nil
+	}
+	if len(args) == 1 {
+		if v, err := strconv.Atoi(args[0]); err == nil && v > 0 && v <= maxRate {
+			p.o.Rate = v
+			return nil
+		}
+	}
+	return p.errorf("%q is not a rate limit", "write rrl with answers per second, 1 to 1000000, rrl off, or rrl exempt CIDR…", strings.Join(args, " "))
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -54,6 +54,8 @@ type Status struct {
 	Deaths       []srvboot.Death `json:"deaths"`
 	Certificates []CertStatus    `json:"certificates"`
 	Zone         ZoneStatus      `json:"zone"`
+	// Fronts are the fast paths of DNS, by address.
+	Fronts []FrontStatus `json:"fast_paths"`
 	// Corefile is the file that serves now; CorefileError says why a newer one does not.
 	Corefile      string `json:"corefile"`
 	CorefileError string `json:"corefile_error,omitempty"`
@@ -150,7 +152,7 @@ func (n *Node) Status() Status {
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
 		Problems: []string{}, Warnings: append(append([]string{}, o.Warnings...), n.bundleWarnings()...), Plan: rep.Plan, Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
-		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Health: noMember,
+		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Health: noMember, Fronts: n.fronts.status(),
 	}
 	if a := rep.State.Accepted; a != nil {
 		s.Genesis = a.Genesis.ID
@@ -166,6 +168,11 @@ func (n *Node) Status() Status {
 		s.Waiting = rep.Plan.Reason
 	}
 	s.Problems = append(s.Problems, s.problems()...)
+	for _, f := range s.Fronts {
+		if f.State == "off" {
+			s.Warnings = append(s.Warnings, "no fast path on "+f.Address+", DNS answers at CoreDNS's speed: "+f.Why)
+		}
+	}
 	if missing := n.unpublished(); missing != "" {
 		s.Problems = append(s.Problems, missing)
 	}
