@@ -45,8 +45,9 @@ type door struct {
 	server string
 	// wanted is false until the instance that opened it serves.
 	wanted bool
-	// end ends a front that runs; nil before.
-	end context.CancelFunc
+	// end ends a front that runs, and ended is closed then; nil before.
+	end   context.CancelFunc
+	ended chan struct{}
 	// off is why there is no fast path; empty while there is one.
 	off string
 }
@@ -106,38 +107,43 @@ func (f *fronts) take(addrs []netip.AddrPort, r doorRules) {
 		f.log.Warn("no fast path: CoreDNS answers every query itself, as a plugin must see them", zap.String("plugin", r.bypass))
 	}
 	f.rules = r
-	for at, d := range f.doors {
-		if d.wanted = slices.Contains(addrs, at); d.wanted {
-			continue
+	for _, d := range f.doors {
+		d.wanted = false
+	}
+	for _, at := range addrs {
+		if d := f.doors[at]; d != nil {
+			d.wanted = true
 		}
-		delete(f.doors, at)
-		f.drop(d)
 	}
 	f.mu.Unlock()
+	f.dropUnwanted()
 	f.prompt()
 }
 
-// restartFailed closes what the instance that failed had opened.
-func (f *fronts) restartFailed() {
+// dropUnwanted ends the doors that no instance wants: after a reload those of the old one, after a reload that failed
+// those that the new one had opened. It returns when their sockets are closed, as the address may come back, and the
+// kernel's order of sockets must be ours.
+func (f *fronts) dropUnwanted() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	var running []*door
 	for at, d := range f.doors {
-		if !d.wanted {
-			delete(f.doors, at)
-			f.drop(d)
+		if d.wanted {
+			continue
+		}
+		delete(f.doors, at)
+		switch {
+		case d.end != nil:
+			running = append(running, d)
+		case d.front != nil:
+			if err := d.front.Close(); err != nil {
+				f.log.Error("close an unused fast path", zap.Error(err))
+			}
 		}
 	}
-}
-
-// drop ends a door that is in the map no more.
-func (f *fronts) drop(d *door) {
-	switch {
-	case d.end != nil:
+	f.mu.Unlock()
+	for _, d := range running {
 		d.end()
-	case d.front != nil:
-		if err := d.front.Close(); err != nil {
-			f.log.Error("close an unused fast path", zap.Error(err))
-		}
+		<-d.ended
 	}
 }
 
@@ -188,8 +194,9 @@ func (f *fronts) settle(ctx context.Context, group *errgroup.Group) {
 		d.shared.SetSettings(set)
 		if d.end == nil {
 			own, end := context.WithCancel(ctx)
-			d.end = end
+			d.end, d.ended = end, make(chan struct{})
 			group.Go(func() error {
+				defer close(d.ended)
 				defer end()
 				f.runDoor(own, at, d)
 				return nil

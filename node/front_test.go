@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,7 @@ func startServer(t *testing.T) *serverUnderTest {
 	if err := s.start(); err != nil {
 		t.Fatal(err)
 	}
+	s.settled()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.fronts.run(ctx) }()
@@ -98,6 +100,22 @@ func (s *serverUnderTest) mustReload(lines ...string) {
 	if err := s.reload(); err != nil {
 		s.t.Fatal(err)
 	}
+	s.settled()
+}
+
+// settled waits until CoreDNS serves on all its sockets: a server that is stopped before never ends (its Stop skips
+// what has not begun).
+func (s *serverUnderTest) settled() {
+	s.t.Helper()
+	stacks := make([]byte, 1<<20)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+		text := string(stacks[:runtime.Stack(stacks, true)])
+		n := len(s.fronts.status())
+		if strings.Count(text, "dns.(*Server).serveTCP(") == n && strings.Count(text, "dns.(*Server).serveUDP(") == n {
+			return
+		}
+	}
+	s.t.Fatal("CoreDNS does not serve on all its sockets")
 }
 
 // ask asks for hotName; network is udp or tcp.

@@ -188,7 +188,7 @@ func (s *nameServer) plan(c *caddy.Controller, cfg *dnsserver.Config) {
 	if !ok {
 		p = &plan{}
 		c.Set(planKey{}, p)
-		c.OnRestartFailed(func() error { s.fronts.restartFailed(); return nil })
+		c.OnRestartFailed(func() error { s.fronts.dropUnwanted(); return nil })
 	}
 	doors := doorsOf(cfg, c.ServerBlockKeys)
 	p.doors = append(p.doors, doors...)
