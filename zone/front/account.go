@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // account is one account of a Limiter in 64 bits: a tag of the key's hash (18), whether it is limited (1), whether the
 // last suppressed answer slipped (1), the time of the last charge in seconds (20) and the balance in answers (24,
-// signed). The time comes around after twelve days; a limit may then return for two seconds.
+// signed). The time comes around after twelve days; a limit may then return for a few seconds.
 type account uint64
 
 const (
@@ -26,8 +26,20 @@ func (a account) balance() int64 {
 
 // worth is the balance at a time: it grows by rate per second up to rate.
 func (a account) worth(now uint64, rate int64) int64 {
-	age := int64((now - uint64(a>>balanceBits)) & timeMask)
+	age := int64((a.latest(now) - a.time()) & timeMask)
 	return min(a.balance()+age*rate, rate)
+}
+
+func (a account) time() uint64 { return uint64(a>>balanceBits) & timeMask }
+
+// latest returns now, or the account's time when that is a little later: readers that set the clock at once may set it
+// back by a second, and nobody is to gain by it.
+func (a account) latest(now uint64) uint64 {
+	const little = 10 // seconds
+	if ahead := (a.time() - now) & timeMask; ahead <= little {
+		return a.time()
+	}
+	return now
 }
 
 // charge takes one answer off an account. One that is overdrawn is limited until it is as good as new, and pays for
@@ -51,7 +63,7 @@ func (a account) charge(now uint64, rate int64) (account, Decision) {
 	}
 	// One second of debt is enough to outlast the next second's rate.
 	balance := max(worth-1, -rate)
-	return a.tag() | flags | account(now)<<balanceBits | account(balance)&(1<<balanceBits-1), d
+	return a.tag() | flags | account(a.latest(now))<<balanceBits | account(balance)&(1<<balanceBits-1), d
 }
 
 // find returns the account to charge, as it is stored and as it is: the key's own; else one that is empty or as good as

@@ -74,8 +74,8 @@ func (c *Cookies) Set(current, previous []byte) error {
 
 // Reply is for servers outside of this package. From the content of a query's first COOKIE option and its sender it
 // makes the content for the answer's option; reply is empty when the option is to be ignored. valid clients
-// cannot have forged their address and are exempt from rate limits. On malformed the answer is FORMERR without the
-// option (RFC 7873 §5.2.2).
+// cannot have forged their address and are exempt from rate limits (RFC 7873 §5.2.5). On malformed the answer is FORMERR without the
+// option (RFC 7873 §5.2.2). The caller keeps the clock: Clock.Set.
 func (c *Cookies) Reply(option []byte, client netip.Addr) (reply []byte, valid, malformed bool) {
 	s := c.secrets.Load()
 	if s == nil {

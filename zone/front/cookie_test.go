@@ -1,6 +1,7 @@
 package front
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"testing"
@@ -97,6 +98,14 @@ func TestCookieForged(t *testing.T) {
 		if _, valid, malformed := c.Reply(forged, testClient); valid || malformed {
 			t.Errorf("octet %d changed: valid %v, malformed %v, want false, false", i, valid, malformed)
 		}
+	}
+	// RFC 9018 §4.1: other versions are not ours, whatever their hash.
+	var other cookieReply
+	copy(other[:], good)
+	other[clientCookieLen] = 2
+	binary.LittleEndian.PutUint64(other[16:], newSecret(unhex(t, testSecret)).hash(&other, testClient))
+	if _, valid, _ := c.Reply(other[:], testClient); valid {
+		t.Error("version 2 is valid")
 	}
 	if err := c.Set(unhex(t, "00000000000000000000000000000000"), unhex(t, testSecret)); err != nil {
 		t.Fatal(err)

@@ -132,7 +132,7 @@ func (e *engine) room(x *exchange) int {
 // limit stays small.
 func (x *exchange) sendsNSID() bool { return x.query.nsid && len(x.settings.NSID) > 0 && !x.slip }
 
-// sendsKeepalive: RFC 7828 §3.2.1: over UDP the option is ignored.
+// sendsKeepalive: RFC 7828 §3.3.1: over UDP the option is ignored.
 func (x *exchange) sendsKeepalive() bool { return x.query.keepalive && x.tcp }
 
 // appendOPT appends an OPT record to the answer in out[:n] and returns the answer's length. RFC 6891 §6.1.1: an answer

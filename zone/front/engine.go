@@ -130,7 +130,7 @@ func (e *engine) respond(x *exchange, out []byte) (int, verdict) {
 	} else if r = e.shared.Answerer.Answer(&e.question, out, x.query.end, x.limit-x.room); r.Len == 0 {
 		return e.miss()
 	}
-	// RFC 7873 §5.2.3 and §5.2.4: whoever holds our cookie has not forged its address.
+	// RFC 7873 §5.2.5: who sends our cookie back has not forged its address.
 	if !x.tcp && status != cookieValid && !e.allowed(x, &r, out) {
 		return 0, dropped
 	}

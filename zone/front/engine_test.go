@@ -24,6 +24,14 @@ func TestEngineVerdicts(t *testing.T) {
 		long = append(append(long, 63), bytes.Repeat([]byte{'a'}, 63)...)
 	}
 	long = append(long, 0, 0, 1, 0, 1)
+	// inZone returns a query for a name below the zone with labels of some lengths.
+	inZone := func(lengths ...int) []byte {
+		p := bytes.Clone(plain[:headerLen])
+		for _, n := range lengths {
+			p = append(append(p, byte(n)), bytes.Repeat([]byte{'a'}, n)...)
+		}
+		return append(p, "\x07example\x03org\x00\x00\x01\x00\x01"...)
+	}
 	local := func(code uint16, n int) dns.EDNS0 { return &dns.EDNS0_LOCAL{Code: code, Data: make([]byte, n)} }
 
 	tests := map[string]struct {
@@ -58,6 +66,11 @@ func TestEngineVerdicts(t *testing.T) {
 		"cut in the name":       {plain[:20], missed},
 		"compressed name":       {change(plain, 12, 0xc0), missed},
 		"reserved label type":   {change(plain, 12, 0x41), missed},
+		"label of 63 octets":    {inZone(63), answered},
+		"label of 64 octets":    {inZone(64), missed},
+		"label of 191 octets":   {inZone(191), missed},
+		"name of 255 octets":    {inZone(63, 63, 63, 49), answered},
+		"name of 256 octets":    {inZone(63, 63, 63, 50), missed},
 		"name of 257 octets":    {long, missed},
 		"garbage behind":        {append(bytes.Clone(plain), 0), missed},
 		"garbage behind OPT":    {append(bytes.Clone(edns), 0), missed},

@@ -83,7 +83,7 @@ func (l *Limiter) Set(rate int, exempt []netip.Prefix) {
 }
 
 // Check charges one answer to a client about an owner (Result.Owner) and says what becomes of it. Callers do not ask
-// for TCP clients and those with a valid cookie: they cannot forge addresses.
+// for TCP clients and those with a valid cookie: they cannot forge addresses. The caller keeps the clock: Clock.Set.
 func (l *Limiter) Check(client netip.Addr, owner uint64, c Class) Decision {
 	lim := l.limits.Load()
 	if lim.rate == 0 {

@@ -56,6 +56,28 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
+// A clock that goes back and forth refills no account.
+func TestLimiterClockBack(t *testing.T) {
+	l, at := newTestLimiter(200)
+	at(20)
+	tally(l, 200, testClient, 7, ClassPositive)
+	for _, second := range []int{19, 20, 10, 20, 19, 20} {
+		at(second)
+		if got := tally(l, 100, testClient, 7, ClassPositive); got[Pass] != 0 {
+			t.Errorf("%d pass at second %d, want none", got[Pass], second)
+		}
+	}
+	at(22)
+	if got := tally(l, 200, testClient, 7, ClassPositive); got[Pass] != 200 {
+		t.Errorf("%d pass two seconds later, want all", got[Pass])
+	}
+	// A clock that is set back for good is a new beginning.
+	at(-1000)
+	if got := tally(l, 200, testClient, 7, ClassPositive); got[Pass] != 200 {
+		t.Errorf("%d pass long before, want all", got[Pass])
+	}
+}
+
 // What has an account of its own.
 func TestLimiterKeys(t *testing.T) {
 	addr := netip.MustParseAddr

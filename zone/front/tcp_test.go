@@ -83,13 +83,14 @@ func run(t *testing.T, srv *tcp, ls ...net.Listener) {
 	})
 }
 
-// serveLoopback runs a server on loopback and returns its address.
+// serveLoopback runs a server on loopback and returns its address. No connection there is closed for being idle.
 func serveLoopback(t *testing.T, srv *tcp) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	srv.idle = 10 * testWait
 	run(t, srv, l)
 	return l.Addr().String()
 }
@@ -115,6 +116,16 @@ func framed(messages ...[]byte) (b []byte) {
 		b = append(binary.BigEndian.AppendUint16(b, uint16(len(m))), m...)
 	}
 	return b
+}
+
+// padded returns a query of a length, which an option fills.
+func padded(t testing.TB, id uint16, name string, length int) []byte {
+	t.Helper()
+	b := numbered(t, id, name, withOPT(1232, false, &dns.EDNS0_LOCAL{Code: 65001}))
+	fill := length - len(b)
+	binary.BigEndian.PutUint16(b[len(b)-6:], uint16(fill+4)) // of the OPT record's data
+	binary.BigEndian.PutUint16(b[len(b)-2:], uint16(fill))   // of the option's
+	return append(b, make([]byte, fill)...)
 }
 
 // receive reads one message.

@@ -54,7 +54,7 @@ func TestTCPPromised(t *testing.T) {
 	keepalive := withOPT(1232, false, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE})
 	send(t, first, framed(numbered(t, 1, "n0.example.org.", keepalive)))
 	m := receive(t, first)
-	if o := m.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout != uint16(tcpIdle/(100*time.Millisecond)) {
+	if o := m.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout != uint16(srv.idle/(100*time.Millisecond)) {
 		t.Fatalf("%v", m)
 	}
 	send(t, second, framed(numbered(t, 1, "n0.example.org.", nil)))

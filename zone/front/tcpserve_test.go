@@ -3,7 +3,6 @@ package front
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"slices"
@@ -43,11 +42,7 @@ func TestTCPPipelining(t *testing.T) {
 
 // However the octets come, the answers are the same; a query of 65,535 octets and garbage are legal.
 func TestTCPFraming(t *testing.T) {
-	long := numbered(t, 2, "n0.example.org.", withOPT(1232, false, &dns.EDNS0_LOCAL{Code: 65001}))
-	head := len(long)
-	long = append(long, make([]byte, dns.MaxMsgSize-head)...)
-	binary.BigEndian.PutUint16(long[head-6:], uint16(len(long)-head+4)) // of the OPT record's data
-	binary.BigEndian.PutUint16(long[head-2:], uint16(len(long)-head))   // of the option's
+	long := padded(t, 2, "n0.example.org.", dns.MaxMsgSize)
 	stream := framed(numbered(t, 1, "n0.example.org.", nil), nil, []byte("garbage"), long,
 		numbered(t, 3, "example.com.", nil), numbered(t, 4, "big.example.org.", nil))
 	addr := serveLoopback(t, newTCP(newTestShared(t), (&fakeServer{}).missed))
@@ -133,7 +128,7 @@ func TestTCPSlowReaderLoopback(t *testing.T) {
 	srv.write = 50 * time.Millisecond
 	addr := serveLoopback(t, srv)
 	slow := dial(t, addr, "127.0.0.1")
-	burst := bytes.Repeat(framed(numbered(t, 1, "big.example.org.", nil)), 100)
+	burst := bytes.Repeat(framed(query1(t, "big.example.org.", dns.TypeTXT, nil)), 100)
 	for {
 		if _, err := slow.Write(burst); err != nil {
 			if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {

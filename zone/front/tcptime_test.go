@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -59,6 +60,7 @@ func pipes(t *testing.T, f func(t *testing.T, l *pipeListener, full *fakeServer)
 		ended := make(chan error, 1)
 		go func() { ended <- newTCP(newTestShared(t), full.missed).Run(ctx, l) }()
 		f(t, l, full)
+		full.release()
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
@@ -103,6 +105,11 @@ func TestTCPIdle(t *testing.T) {
 			go full.release()
 			receive(t, c)
 		}, tcpIdle},
+		"half a query while it does": {func(t *testing.T, c net.Conn, full *fakeServer) {
+			full.hold = true
+			send(t, c, miss)
+			send(t, c, query[:9])
+		}, tcpIdle},
 		"keepalive is as told": {func(t *testing.T, c net.Conn, _ *fakeServer) {
 			send(t, c, framed(numbered(t, 1, "n0.example.org.", withOPT(512, false, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}))))
 			told := receive(t, c).IsEdns0().Option[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout
@@ -143,5 +150,49 @@ func TestTCPSlowReader(t *testing.T) {
 		}
 		send(t, good, query)
 		receive(t, good)
+	})
+}
+
+// However many answers come at once, none is cut.
+func TestTCPManyAnswers(t *testing.T) {
+	pipes(t, func(t *testing.T, l *pipeListener, _ *fakeServer) {
+		c := l.dial()
+		defer c.Close()
+		// A query of more than smallBuffer makes room for a great many behind it.
+		first := framed(padded(t, 1, "n0.example.org.", 3000))
+		send(t, c, first[:prefixLen])
+		synctest.Wait()
+		const many = 1000
+		rest := append(first[prefixLen:], bytes.Repeat(framed(query1(t, "big.example.org.", dns.TypeTXT, nil)), many)...)
+		go func() { _, _ = c.Write(rest) }()
+		for i := range many + 1 {
+			if m := receive(t, c); m.Truncated {
+				t.Fatalf("answer %d is truncated", i)
+			}
+		}
+	})
+}
+
+// Run ends when the full server has no query left.
+func TestTCPEndWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, full := newPipeListener(), &fakeServer{hold: true}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- newTCP(newTestShared(t), full.missed).Run(ctx, l) }()
+		c := l.dial()
+		send(t, c, framed(numbered(t, 2, "example.com.", nil)))
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Fatalf("Run returned %v before the full server was done", err)
+		default:
+		}
+		full.release()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }
