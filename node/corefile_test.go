@@ -66,6 +66,16 @@ func TestParseCorefileFoldsCase(t *testing.T) {
 	}
 }
 
+func TestParseCorefileRateLimit(t *testing.T) {
+	for words, want := range map[string]int{"": DefaultRate, "rrl 50": 50, "rrl off": 0, "rrl exempt 10.0.0.0/8 fd00::/8\n rrl exempt 192.0.2.0/24\n rrl 7": 7} {
+		o := mustParse(t, strings.Replace(goodCorefile, "bundle cluster.bundle", words, 1))
+		exempt := 3 * strings.Count(words, "fd00")
+		if o.Rate != want || len(o.RateExempt) != exempt {
+			t.Errorf("%q: rate %d, want %d; exempt %v, want %d", words, o.Rate, want, o.RateExempt, exempt)
+		}
+	}
+}
+
 // Every rule with its place, its words and its way out.
 func TestParseCorefileRefuses(t *testing.T) {
 	for _, c := range []struct {
@@ -100,6 +110,10 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"quota", "bundle cluster.bundle", "quota 1TB", 3, `"1TB" is not a quota`, "such as 2GiB"},
 		{"tls", "bundle cluster.bundle", "tls maybe", 3, "expected tls on or tls off", "tls off makes"},
 		{"timing", "bundle cluster.bundle", "timing rock", 3, `unknown timing "rock"`, "did you mean rack?"},
+		{"rrl", "bundle cluster.bundle", "rrl lots", 3, `"lots" is not a rate limit`, "rrl off"},
+		{"rrl 0", "bundle cluster.bundle", "rrl 0", 3, `"0" is not a rate limit`, "1 to 1000000"},
+		{"rrl twice", "bundle cluster.bundle", "rrl 5\n rrl off", 4, "the rate of rrl stands here and in line 3", "keep one"},
+		{"rrl exempt", "bundle cluster.bundle", "rrl exempt 10.0.0.1/8", 3, `"10.0.0.1/8" is not a network`, "without host bits"},
 		{"email", "bundle cluster.bundle", "email nobody", 3, `"nobody" is not a mail address`, "hostmaster@"},
 		{"in-zone name server without address", "bundle cluster.bundle", "ns ns1", 0, "lies in the zone and has no address", "ns NAME ADDRESS"},
 		{"argument", "etcdsrv {", "etcdsrv foo {", 2, "takes no argument", "between { and }"},

@@ -41,6 +41,9 @@ type nameServer struct {
 	// addrs are bound when the server block has no bind line.
 	addrs func() []netip.Addr
 
+	// fronts are the fast paths beside CoreDNS's sockets.
+	fronts *fronts
+
 	// identity says that all our doors have one TLS policy; set before start, then read-only.
 	identity *dnsserver.TLSConfigIdentity
 
@@ -118,7 +121,8 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 	// RFC 2136 §3.3: UPDATE gets the zone's REFUSED; by default CoreDNS answers NOTIMP.
 	cfg.AllowOpcode(dns.OpcodeUpdate)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler { return signedPlugin{next: next} })
-	h := zone.NewHandler(s.zones, nil)
+	s.plan(c, cfg)
+	h := zone.NewHandler(s.zones, s.fronts.shared)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
 		return h
@@ -138,6 +142,9 @@ func (s *nameServer) started(inst *caddy.Instance) {
 	limitWrites(inst, s.log)
 	if o != nil && !first {
 		s.apply(o)
+	}
+	if err := s.openDoors(inst); err != nil {
+		s.log.Error("no fast path; CoreDNS answers every query itself", zap.Error(err))
 	}
 }
 

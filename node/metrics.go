@@ -86,6 +86,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if e := n.dnssec.status().Epoch; e != nil {
 		gauge(expires, float64(e.Expiration.Unix()))
 	}
+	n.fronts.collect(out) // before CoreDNS's are gathered
 	c.passOn(out)
 }
 

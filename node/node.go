@@ -61,6 +61,7 @@ type Node struct {
 	peers     *peers
 	boot      *srvboot.Boot
 	dns       *nameServer
+	fronts    *fronts
 	publisher *publisher
 	transfers *transfers
 	parent    *parentWatch
@@ -171,6 +172,7 @@ func (n *Node) startDNS() error {
 
 // startServices runs what lives as long as DNS does. Each ends with ctx.
 func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { return n.fronts.run(ctx) })
 	group.Go(func() error { return n.certs.Run(ctx) })
 	group.Go(func() error { return n.resolver.Run(ctx) })
 	group.Go(func() error { return n.publisher.run(ctx, n.boot.Changed()) })

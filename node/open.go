@@ -23,6 +23,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 	"github.com/etcd-dns/etcd-dns/srvboot/member"
 	"github.com/etcd-dns/etcd-dns/zone"
+	"github.com/etcd-dns/etcd-dns/zone/front"
 	"github.com/etcd-dns/etcd-dns/zone/sign"
 	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
@@ -201,7 +202,8 @@ func (n *Node) makeParts(o *Options) error {
 	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
 		func() []netip.Addr { return n.line.Addrs }, n.zones.Transferable)
 	n.parent = newParentWatch(n)
-	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+	n.fronts = newFronts(n.log.Named("front"), n.zones, secrets.Cookie, secrets.PreviousCookie, n.rateLimit)
+	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, fronts: n.fronts, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {
@@ -261,4 +263,16 @@ func (n *Node) certAddrs() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// rateLimit returns the limit of the fast path: the rack's own addresses have none.
+func (n *Node) rateLimit() front.Settings {
+	o := n.options()
+	set := front.Settings{RatePerSecond: o.Rate, Exempt: slices.Clone(o.RateExempt)}
+	for _, l := range o.Nodes {
+		for _, a := range append(slices.Clone(l.Addrs), l.Peers...) {
+			set.Exempt = append(set.Exempt, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return set
 }

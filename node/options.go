@@ -28,6 +28,9 @@ const (
 	DefaultAdminPort  = 2378
 )
 
+// DefaultRate is NSD's default of its rrl-ratelimit, too.
+const DefaultRate = 200
+
 // Options are what a Corefile says of one node, checked, with every default filled in. They are read-only.
 type Options struct {
 	// Corefile is the absolute path of the file they were read from.
@@ -62,6 +65,10 @@ type Options struct {
 	NoParent bool
 	// Ephemeral allows birth on a file system that does not outlive a power cut.
 	Ephemeral bool
+	// Rate is how many answers of one kind a network gets per second over UDP, 0 for no limit. RateExempt are the
+	// networks without a limit; the nodes' own addresses have none either.
+	Rate       int
+	RateExempt []netip.Prefix
 	// Warnings are what was accepted though it was not quite right.
 	Warnings []string
 }

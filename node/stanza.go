@@ -39,7 +39,7 @@ func properties() map[string]property {
 	return map[string]property{
 		"bundle": path1(func(o *Options, v string) { o.Bundle = v }), "data": path1(func(o *Options, v string) { o.Data = v }),
 		"name": (*stanza).name, "node": (*stanza).node, "ns": (*stanza).ns, "cluster": (*stanza).clusterBlock,
-		"admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent, "record": (*stanza).record,
+		"rrl": (*stanza).rrl, "admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent, "record": (*stanza).record,
 		"aliases": flag(func(o *Options, v bool) { o.Aliases = v }), "ephemeral": flag(func(o *Options, v bool) { o.Ephemeral = v }),
 		"transfer_insecure": flag(func(o *Options, v bool) { o.TransferInsecure = v }),
 		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
@@ -52,7 +52,7 @@ func properties() map[string]property {
 var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "timing", "tls"}
 
 // repeatable words may stand more than once.
-var repeatable = []string{"cluster", "node", "ns", "record"}
+var repeatable = []string{"cluster", "node", "ns", "record", "rrl"}
 
 // property reads one line of the block.
 func (p *stanza) property() error {

@@ -52,6 +52,8 @@ type Status struct {
 	// Secondaries are those that NOTIFY goes to.
 	Secondaries []xfr.SecondaryStatus `json:"secondaries"`
 	DNSSEC      DNSSECStatus          `json:"dnssec"`
+	// Fronts are the fast paths of DNS, by address.
+	Fronts []FrontStatus `json:"fast_paths"`
 	// Corefile is the file that serves now; CorefileError says why a newer one does not.
 	Corefile      string `json:"corefile"`
 	CorefileError string `json:"corefile_error,omitempty"`
@@ -123,7 +125,7 @@ func (n *Node) Status() Status {
 		Problems: []string{}, Warnings: slices.Concat([]string{}, o.Warnings, n.bundleWarnings(), n.transfers.warnings(time.Now())), Plan: rep.Plan, Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
 		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
-		DNSSEC: n.dnssec.status(), Health: noMember,
+		DNSSEC: n.dnssec.status(), Fronts: n.fronts.status(), Health: noMember,
 	}
 	if a := rep.State.Accepted; a != nil {
 		s.Genesis = a.Genesis.ID
@@ -141,6 +143,11 @@ func (n *Node) Status() Status {
 	s.Problems = append(s.Problems, s.problems()...)
 	if text := s.Zone.Parent.warning(); text != "" {
 		s.Warnings = append(s.Warnings, text)
+	}
+	for _, f := range s.Fronts {
+		if f.State == "off" {
+			s.Warnings = append(s.Warnings, "no fast path on "+f.Address+", DNS answers at CoreDNS's speed: "+f.Why)
+		}
 	}
 	if missing := n.unpublished(); missing != "" {
 		s.Problems = append(s.Problems, missing)

@@ -7,8 +7,16 @@ package front
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 )
 
 // Question is one question of class IN as zones look it up. It belongs to the caller of Answerer.Answer, which may
@@ -47,4 +55,142 @@ type Answerer interface {
 // an adapter that sets the context.
 type Server interface {
 	ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
+}
+
+// Config is what a front is made of.
+type Config struct {
+	// Address is the address and port of the full server. The unspecified address is the wildcard of both families.
+	Address netip.AddrPort
+	// Sockets is how many UDP sockets share the load; zero for one per CPU that Go uses.
+	Sockets int
+	// Shared belongs to this front alone.
+	Shared *Shared
+	// Accept judges a missed query's header before the rest is read, as the full server's does; nil for the default.
+	Accept dns.MsgAcceptFunc
+}
+
+// Front is the sockets of one address. Open and Steer are not for concurrent use, and Run is called once.
+type Front struct {
+	config   Config
+	upstream *upstream
+	unsent   atomic.Uint64 // UDP answers that the kernel did not take
+	// flushed is what Flush has reported, guarded by mu.
+	mu      sync.Mutex
+	flushed *snapshot
+	// group is set by Open, then read-only.
+	group *group
+	// fail, when tests set it, may make a system call fail.
+	fail func(call string) error
+}
+
+// clockTick is how often the clock of cookies and rate limits is set; they count in seconds.
+const clockTick = 500 * time.Millisecond
+
+// New returns a front that has no sockets yet and starts nothing.
+func New(c Config) *Front {
+	if c.Sockets <= 0 {
+		c.Sockets = runtime.GOMAXPROCS(0)
+	}
+	if c.Accept == nil {
+		c.Accept = dns.DefaultMsgAcceptFunc
+	}
+	return &Front{config: c, upstream: newUpstream(c.Accept), fail: func(string) error { return nil }}
+}
+
+// Open binds the sockets. It comes before the full server binds its own: the kernel knows the sockets of an address by
+// the order in which they were bound. Until Steer the server gets all queries. On an error nothing is left open.
+func (f *Front) Open() error {
+	g, err := openGroup(&f.config, f.fail)
+	if err != nil {
+		return fmt.Errorf("open the fast path on %s: %w", f.config.Address, err)
+	}
+	f.group = g
+	return nil
+}
+
+// SetServer makes s the server that answers what the front does not. secrets are its TSIG secrets in base64 by key
+// name, lower case and absolute; they are read-only from now on. Misses wait for the first server.
+func (f *Front) SetServer(s Server, secrets map[string]string) { f.upstream.set(s, secrets) }
+
+// Steer makes the kernel give the usual queries and new TCP connections to the front or, with on false, everything to
+// the full server. Queries that the front already has are answered.
+func (f *Front) Steer(on bool) error {
+	if err := f.group.steer(on); err != nil {
+		return fmt.Errorf("steer queries on %s: %w", f.config.Address, err)
+	}
+	return nil
+}
+
+// Run serves until ctx ends, then gives everything to the full server, answers what has come in before, closes the
+// sockets and waits for what it started. An error says why the front had to end earlier; the full server then answers
+// alone.
+func (f *Front) Run(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	for _, s := range f.group.udp {
+		s.batch = newBatch(s, f)
+		group.Go(func() error {
+			defer close(s.done)
+			return s.serve()
+		})
+	}
+	tcp := newTCP(f.config.Shared, f.upstream.missed)
+	connections, closeTCP := context.WithCancel(context.WithoutCancel(ctx))
+	defer closeTCP()
+	group.Go(func() error { return tcp.Run(connections, f.group.tcp) })
+	group.Go(func() error { f.tick(running); return nil })
+	group.Go(func() error {
+		<-running.Done()
+		return f.leave(closeTCP)
+	})
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the fast path on %s: %w", f.config.Address, err)
+	}
+	return nil
+}
+
+// Close closes the sockets of a front that was opened and will not run.
+func (f *Front) Close() error { return f.group.close() }
+
+// tick keeps the clock of cookies and rate limits.
+func (f *Front) tick(ctx context.Context) {
+	tick := time.NewTicker(clockTick)
+	defer tick.Stop()
+	for {
+		f.config.Shared.Clock.Set(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// leave hands the address over to the full server without losing a query:
+//
+//  1. The kernel gives the server everything that comes from now on; TCP connections close.
+//  2. The readers end and what waits in their sockets is answered.
+//  3. Misses end, as their answers need the sockets.
+//  4. The first socket closes. The last of the group, the server's, takes its place in the kernel's order, and
+//     there it stays when the others close.
+func (f *Front) leave(closeTCP func()) error {
+	err := f.group.steer(false)
+	closeTCP()
+	f.upstream.stop()
+	for _, s := range f.group.udp {
+		s.stop()
+		<-s.done
+	}
+	for i, s := range f.group.udp {
+		s.drain()
+		f.upstream.idle()
+		err = errors.Join(err, s.conn.Close())
+		if i == 0 {
+			err = errors.Join(err, f.group.handOver())
+		}
+	}
+	return err
 }

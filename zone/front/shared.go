@@ -14,7 +14,7 @@ type Shared struct {
 	Cookies  *Cookies
 	Limiter  *Limiter
 	// Clock is the time of cookies and rate limits. Readers refresh it, once per batch of packets.
-	Clock Clock
+	Clock *Clock
 
 	settings atomic.Pointer[Settings]
 
@@ -37,11 +37,19 @@ type Settings struct {
 // NewShared returns the shared parts of a front that answers from a: without settings, secrets and limit. It starts
 // nothing.
 func NewShared(a Answerer) *Shared {
-	s := &Shared{Answerer: a}
+	s := &Shared{Answerer: a, Clock: new(Clock)}
 	s.Clock.Set(time.Now())
-	s.Cookies, s.Limiter = NewCookies(&s.Clock), NewLimiter(&s.Clock)
+	s.Cookies, s.Limiter = NewCookies(s.Clock), NewLimiter(s.Clock)
 	s.settings.Store(&Settings{})
 	return s
+}
+
+// Sibling returns the shared parts of a front on another address of the same server: with settings and counters of its
+// own, and with the answers, the clock, the secrets and the rate limit of s.
+func (s *Shared) Sibling() *Shared {
+	o := &Shared{Answerer: s.Answerer, Clock: s.Clock, Cookies: s.Cookies, Limiter: s.Limiter}
+	o.settings.Store(s.settings.Load())
+	return o
 }
 
 // SetSettings swaps the settings.
