@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -50,8 +51,15 @@ func testFront(t *testing.T, address string, sockets int) (*Front, *fullServer) 
 // openFront is testFront for a front that may not open because of fail.
 func openFront(t *testing.T, address string, sockets int, fail func(call string) error) (*Front, *fullServer, error) {
 	t.Helper()
-	t.Cleanup(func() { goleak.VerifyNone(t) })
-	at := netip.AddrPortFrom(netip.MustParseAddr(address), freePort(t, address))
+	port := freePort(t, address) // which also opens what Go's poller keeps open
+	files := openFiles(t)
+	t.Cleanup(func() {
+		goleak.VerifyNone(t)
+		if left := openFiles(t); left != files {
+			t.Errorf("%d open files before and %d after", files, left)
+		}
+	})
+	at := netip.AddrPortFrom(netip.MustParseAddr(address), port)
 	f := New(Config{Address: at, Sockets: sockets, Shared: newTestShared(t)})
 	if fail != nil {
 		f.fail = fail
@@ -60,6 +68,16 @@ func openFront(t *testing.T, address string, sockets int, fail func(call string)
 	full := &fullServer{at: at}
 	full.start(t)
 	return f, full, err
+}
+
+// openFiles counts this process's file descriptors.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }
 
 // runFront runs f, steered, until the returned function is called.
