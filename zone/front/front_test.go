@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -50,8 +52,15 @@ func testFront(t *testing.T, address string, sockets int) (*Front, *fullServer) 
 // openFront is testFront for a front that may not open because of fail.
 func openFront(t *testing.T, address string, sockets int, fail func(call string) error) (*Front, *fullServer, error) {
 	t.Helper()
-	t.Cleanup(func() { goleak.VerifyNone(t) })
-	at := netip.AddrPortFrom(netip.MustParseAddr(address), freePort(t, address))
+	port := freePort(t, address) // which also opens what Go's poller keeps open
+	files := openFiles(t)
+	t.Cleanup(func() {
+		goleak.VerifyNone(t)
+		if left := openFiles(t); left != files {
+			t.Errorf("%d open files before and %d after", files, left)
+		}
+	})
+	at := netip.AddrPortFrom(netip.MustParseAddr(address), port)
 	f := New(Config{Address: at, Sockets: sockets, Shared: newTestShared(t)})
 	if fail != nil {
 		f.fail = fail
@@ -60,6 +69,16 @@ func openFront(t *testing.T, address string, sockets int, fail func(call string)
 	full := &fullServer{at: at}
 	full.start(t)
 	return f, full, err
+}
+
+// openFiles counts this process's file descriptors.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }
 
 // runFront runs f, steered, until the returned function is called.
@@ -79,10 +98,6 @@ func runFront(t *testing.T, f *Front) (stop func() error) {
 	})
 	return stop
 }
-
-type serverFunc func(dns.ResponseWriter, *dns.Msg)
-
-func (f serverFunc) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) { f(w, r) }
 
 func answer(w dns.ResponseWriter, r *dns.Msg, rcode int) {
 	_ = w.WriteMsg(new(dns.Msg).SetRcode(r, rcode)) // the test sees what does not come
@@ -268,6 +283,33 @@ func leaveUnderLoad(t *testing.T, sockets int) {
 	clients.Wait()
 	if got := askOver(t, "tcp", f.config.Address, q); got.Rcode != rcodeOwn {
 		t.Errorf("TCP: %s, want the full server's", dns.RcodeToString[got.Rcode])
+	}
+}
+
+// A reader that fails while the front runs ends the front with an error; the full server answers on.
+func TestReaderFails(t *testing.T) {
+	f, full := testFront(t, "127.0.0.1", 3)
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(t.Context()) }()
+	if err := f.Steer(true); err != nil {
+		t.Fatal(err)
+	}
+	q := query1(t, hot, dns.TypeSRV, nil)
+	if got := askOver(t, "udp", full.at, q); got.Rcode != dns.RcodeSuccess {
+		t.Errorf("before: %s", dns.RcodeToString[got.Rcode])
+	}
+	if err := f.group.udp[1].conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), full.at.String()) {
+		t.Errorf("Run: %v, want the reader's error with the address", err)
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		for range 8 {
+			if got := askOver(t, network, full.at, q); got.Rcode != rcodeOwn {
+				t.Errorf("after, over %s: %s, want the full server's", network, dns.RcodeToString[got.Rcode])
+			}
+		}
 	}
 }
 

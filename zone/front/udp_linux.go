@@ -1,11 +1,9 @@
 package front
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
@@ -37,8 +35,8 @@ func (s *udpSocket) serve() error {
 	switch {
 	case failed != nil:
 		return failed
-	case s.stopping.Load() || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
-		return nil
+	case s.stopping.Load():
+		return nil // err is how stop woke the reader
 	}
 	return err
 }

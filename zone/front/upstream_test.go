@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"net"
 	"slices"
@@ -14,6 +15,10 @@ const (
 	testKey       = "transfer.example.org."
 	testKeySecret = "c2VjcmV0IG9mIHRoZSB0ZXN0"
 )
+
+type serverFunc func(dns.ResponseWriter, *dns.Msg)
+
+func (f serverFunc) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) { f(w, r) }
 
 // signed returns a packed query with a TSIG record by a key.
 func signed(t *testing.T, key, secret string, sent time.Time) []byte {
