@@ -22,6 +22,7 @@ import (
 
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/zone"
+	"github.com/etcd-dns/etcd-dns/zone/front"
 	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
 
@@ -70,6 +71,7 @@ func startCoreDNS(t *testing.T, corefile string) map[string]string {
 		s.transfers = newTransfers(s.log, bundleKey, func() *Options { return &s.opts }, func() []netip.Addr { return nil }, s.zones.Transferable)
 		s.check, s.refused, s.apply = func(*Options) error { return nil }, func(error) {}, func(*Options) {}
 		s.addrs = func() []netip.Addr { return nil }
+		s.fronts = newFronts(s.log, s.zones, make([]byte, 16), nil, func() front.Settings { return front.Settings{} })
 		s.certificate = selfSigned(t)
 		s.read = func() (string, []byte, error) { return "Corefile", []byte(s.text), nil }
 		publishTest(t, s.pub, 3)
