@@ -39,7 +39,7 @@ type tcpConn struct {
 }
 
 func newTCPConn(t *tcp, conn net.Conn) *tcpConn {
-	c := &tcpConn{t: t, conn: conn, closed: make(chan struct{}), pending: make(chan struct{}, maxPending),
+	c := &tcpConn{t: t, conn: quick(conn), closed: make(chan struct{}), pending: make(chan struct{}, maxPending),
 		engine: newEngine(t.shared, t.counters)}
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		c.from = a.AddrPort().Addr().Unmap()

@@ -35,7 +35,8 @@ func (c *tcpConn) take() bool {
 		if !ok {
 			return false
 		}
-		c.renew()
+		// The deadline that is set may pass meanwhile; waits then sets the new one.
+		c.until.Store(time.Now().Add(c.t.idle).UnixNano())
 	}
 	return c.fitBuffer()
 }
@@ -134,6 +135,11 @@ func (c *tcpConn) send(msg []byte) error {
 func (c *tcpConn) write(b []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if q, ok := c.conn.(interface{ writeNow(b []byte) int }); ok {
+		if b = b[q.writeNow(b):]; len(b) == 0 {
+			return nil
+		}
+	}
 	err := c.conn.SetWriteDeadline(time.Now().Add(c.t.write))
 	if err == nil {
 		_, err = c.conn.Write(b)
