@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS = -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build test unit lab race fuzz lint bench bench-Boot bench-DNS bench-Null clean
+.PHONY: build test unit lab race fuzz lint bench bench-Boot bench-DNS bench-Null bench-Large bench-Publish clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/etcd-dns ./cmd/etcd-dns
@@ -48,9 +48,12 @@ bench: $(addprefix bench-,$(BENCH))
 bench-Boot: build
 	$(GO) test -run '^$$' -bench '^BenchmarkBoot$$' -benchtime 10x -timeout 20m ./bench
 
-bench-DNS bench-Null: build
+bench-DNS bench-Null bench-Large: build
 	@./lab/install.sh bench
 	$(GO) test -run '^$$' -bench '^Benchmark$(@:bench-%=%)$$' -benchtime 1x -timeout 30m ./bench $(BENCHFLAGS)
+
+bench-Publish:
+	$(GO) test -run '^$$' -bench '^BenchmarkPublish$$' -benchtime 300x -timeout 20m ./zone
 
 clean:
 	rm -rf bin

@@ -22,22 +22,19 @@ func (s *Snapshot) Answer(q *front.Question, msg []byte, n, limit int) front.Res
 		return front.Result{}
 	}
 	h := hash(q.Name)
-	e := s.names.get(h, q.Name)
-	if e == nil && len(q.Name) == len(s.apex) && bytes.Equal(q.Name, s.apex) {
-		e = s.top
-	}
-	if e == nil {
+	answers, e := s.locate(h, q.Name)
+	if answers == nil {
 		if labels, below := prefix(q.Name, s.apex); below {
 			return s.deny(q, nil, labels, msg, n, min(limit, len(msg)))
 		}
 		return front.Result{}
 	}
-	if e.unready != "" || e.alias {
+	if answers.miss(len(q.Name)) {
 		return front.Result{}
 	}
-	f, ok := e.packed.find(int(e.wireLen), q.Type, q.DO)
+	f, ok := answers.find(len(q.Name), q.Type, q.DO)
 	if !ok {
-		return s.deny(q, e, e.labels(), msg, n, min(limit, len(msg)))
+		return s.deny(q, e, q.Name[:len(q.Name)-len(s.apex)], msg, n, min(limit, len(msg)))
 	}
 	if len(f.cuts) == 0 {
 		return front.Result{}
@@ -52,6 +49,17 @@ func (s *Snapshot) Answer(q *front.Question, msg []byte, n, limit int) front.Res
 	binary.BigEndian.PutUint16(msg[6:], f.records)
 	binary.BigEndian.PutUint16(msg[10:], additional)
 	return front.Result{Len: n + copy(msg[n:], body), Owner: h}
+}
+
+// locate returns the packed answers and the entry of a name; nil when it does not exist.
+func (s *Snapshot) locate(h uint64, wire []byte) (packed, *entry) {
+	if slot := s.names.get(h, wire); slot != nil {
+		return slot.answers(), slot.entry
+	}
+	if len(wire) == len(s.apex) && bytes.Equal(wire, s.apex) {
+		return s.top.packed, s.top
+	}
+	return nil, nil
 }
 
 // deny writes a negative answer: NODATA if the name has an entry, else NXDOMAIN. labels stand before the apex.

@@ -11,6 +11,7 @@ import (
 // of memory:
 //
 //	the name in wire form
+//	u8   miss: 1 if the full server has to give every answer
 //	u16  the type that ANY is answered with (RFC 8482), 0 for none
 //	per answer:
 //	  u16  type; 0 ends the list
@@ -23,6 +24,9 @@ import (
 //
 // Pointers in the sections go to the question or within the sections, so an answer may be cut at any of its cuts.
 type packed []byte
+
+// miss reports whether the full server has to give every answer.
+func (p packed) miss(nameLen int) bool { return p[nameLen] != 0 }
 
 // form is one packed answer.
 type form struct {
@@ -37,9 +41,9 @@ type form struct {
 // name.
 func (p packed) find(nameLen int, qtype uint16, do bool) (f form, ok bool) {
 	if qtype == dns.TypeANY {
-		qtype = binary.BigEndian.Uint16(p[nameLen:])
+		qtype = binary.BigEndian.Uint16(p[nameLen+1:])
 	}
-	for at := nameLen + 2; ; {
+	for at := nameLen + 3; ; {
 		t := binary.BigEndian.Uint16(p[at:])
 		if t == 0 {
 			return f, ok
@@ -83,7 +87,10 @@ func newPacker() *packer { return &packer{msg: make([]byte, dns.MaxMsgSize), see
 
 // pack fills in the entry's packed answers.
 func (p *packer) pack(e *entry) {
-	p.out = append(p.out[:0], e.wire()...)
+	p.out = append(append(p.out[:0], e.wire()...), 0)
+	if e.unready != "" || e.alias {
+		p.out[e.wireLen] = 1
+	}
 	representative := e.any()
 	if representative == dns.TypeANY {
 		representative = 0

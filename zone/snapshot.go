@@ -131,7 +131,10 @@ func (s *Snapshot) find(wire []byte) *entry {
 	if len(wire) == len(s.apex) && bytes.Equal(wire, s.apex) {
 		return s.top
 	}
-	return s.names.get(hash(wire), wire)
+	if slot := s.names.get(hash(wire), wire); slot != nil {
+		return slot.entry
+	}
+	return nil
 }
 
 // seal gives the content its serial. The receiver is not changed; the two share all but the SOA record.
