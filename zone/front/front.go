@@ -51,6 +51,13 @@ type Answerer interface {
 	Answer(q *Question, msg []byte, n, limit int) Result
 }
 
+// MaxBatch is how many questions Warm is given at most: as many as a reader takes at once.
+const MaxBatch = 64
+
+// Warmer is an Answerer that may load what it will need for a whole batch of questions at once. It is told what comes
+// behind the headers of the packets: in most cases, but not always, one question. It keeps nothing of it.
+type Warmer interface{ Warm(questions [][]byte) }
+
 // Server is the full DNS server that answers what the front does not. *dnsserver.Server of CoreDNS is one, inside of
 // an adapter that sets the context.
 type Server interface {

@@ -11,7 +11,7 @@ import (
 
 const (
 	// batchSize is how many messages one system call takes at most.
-	batchSize = 64
+	batchSize = MaxBatch
 	// maxQuery is how many octets of a query are read. RFC 6891 §6.2.5 names 4096 as the size to aim for; a query with
 	// one question and its options comes nowhere near.
 	maxQuery = 4096
@@ -54,11 +54,15 @@ type batch struct {
 	in  [batchSize][maxQuery]byte
 	out [batchSize][maxUDPSize]byte
 
+	warmer    Warmer // nil if the answerer is none
+	questions [batchSize][]byte
+
 	errors int // of recvmmsg, one after the other
 }
 
 func newBatch(s *udpSocket, f *Front) *batch {
 	b := &batch{socket: s, front: f, engine: newEngine(f.config.Shared, f.config.Shared.newCounters())}
+	b.warmer, _ = f.config.Shared.Answerer.(Warmer)
 	for i := range b.rx {
 		b.rxIov[i].Base, b.txIov[i].Base = &b.in[i][0], &b.out[i][0]
 		b.rxIov[i].SetLen(maxQuery)

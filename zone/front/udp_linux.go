@@ -89,6 +89,7 @@ func (b *batch) cycle(fd uintptr) (n int, err error) {
 		return 0, fmt.Errorf("recvmmsg: %w", errno)
 	}
 	b.errors = 0
+	b.warm(n)
 	answers := 0
 	for i := range n {
 		if size := b.answer(i, answers); size > 0 {
@@ -99,6 +100,17 @@ func (b *batch) cycle(fd uintptr) (n int, err error) {
 	}
 	b.send(fd, answers)
 	return n, nil
+}
+
+// warm has the answerer look at the first n messages, if it gains from that.
+func (b *batch) warm(n int) {
+	if b.warmer == nil || n < 2 {
+		return
+	}
+	for i := range n {
+		b.questions[i] = b.in[i][min(headerLen, b.rx[i].n):min(b.rx[i].n, maxQuery)]
+	}
+	b.warmer.Warm(b.questions[:n])
 }
 
 // answer writes the answer to message i to b.out[k] and returns its size, 0 for none.
