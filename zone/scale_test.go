@@ -1,6 +1,11 @@
 package zone
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -13,6 +18,7 @@ import (
 
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/zone/front"
+	"github.com/etcd-dns/etcd-dns/zone/sign"
 )
 
 // manyClusters is a domain with n clusters of three members each, every member on a machine of its own.
@@ -41,6 +47,32 @@ func readdress(r roster.Roster, i, round int) roster.Roster {
 	return r
 }
 
+// benchSigner signs with a key of its own.
+func benchSigner(b *testing.B) sign.Signer {
+	b.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ring, err := sign.NewRing(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	state, err := sign.SwitchOn(sign.State{}, ring, sign.Clock{Now: time.Now(), Plausible: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := sign.New(apex, state, ring)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
 func heap() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -53,17 +85,20 @@ func heap() uint64 {
 // median and the longest change, the memory of a name (roster included) and the time of the first compilation.
 func BenchmarkPublish(b *testing.B) {
 	for _, size := range []struct {
-		name   string
-		roster func() roster.Roster
+		name     string
+		clusters int
+		signer   sign.Signer
 	}{
-		{"100nodes", func() roster.Roster { return manyClusters(33) }},
-		{"100000clusters", func() roster.Roster { return manyClusters(100000) }},
+		{"100nodes", 33, nil},
+		{"100nodes/signed", 33, benchSigner(b)},
+		{"100000clusters", 100000, nil},
+		{"100000clusters/signed", 100000, benchSigner(b)},
 	} {
 		b.Run(size.name, func(b *testing.B) {
 			before := heap()
-			r := size.roster()
+			r := manyClusters(size.clusters)
 			store := NewStore()
-			p := NewPublisher(store, Options{}, NewSerials(filepath.Join(b.TempDir(), "serial"), 0, time.Now))
+			p := NewPublisher(store, Options{Signer: size.signer}, NewSerials(filepath.Join(b.TempDir(), "serial"), 0, time.Now))
 			p.serials.file.write = func(string, []byte) error { return nil }
 			start := time.Now()
 			if _, err := p.Publish(r, nil); err != nil {
