@@ -18,9 +18,9 @@ type fakeZone struct {
 
 // fakeAnswer is an answer's records, for the reference, and their wire forms.
 type fakeAnswer struct {
-	rcode             uint8
-	an, ns, extra     []dns.RR
-	anWire, rest, all []byte // answer; answer and authority are one of both empty; with additional
+	rcode         uint8
+	an, ns, extra []dns.RR
+	anWire, all   []byte // answer; answer and authority are one of both empty; with additional
 }
 
 const fakeTTL = "example.org. 5 "

@@ -26,7 +26,6 @@ import (
 type fullServer struct {
 	own, missed atomic.Uint64
 	at          netip.AddrPort
-	servers     []*dns.Server
 }
 
 const (

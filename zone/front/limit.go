@@ -33,11 +33,11 @@ func ClassOf(rcode, answers int) Class {
 type Decision uint8
 
 const (
-	// Pass: it is sent.
+	// Pass sends it.
 	Pass Decision = iota
-	// Slip: a truncated answer with empty sections (TC=1) is sent for it.
+	// Slip sends a truncated answer with empty sections (TC=1) for it.
 	Slip
-	// Drop: nothing is sent.
+	// Drop sends nothing.
 	Drop
 )
 

@@ -83,10 +83,10 @@ func (b *batch) cycle(fd uintptr) (n int, err error) {
 	case errno == unix.EINTR:
 		return batchSize, nil
 	case errno != 0:
-		if b.errors++; b.errors < maxErrors && errno != unix.ENOSYS && errno != unix.EPERM {
-			return batchSize, nil
+		if b.errors++; b.errors >= maxErrors || errno == unix.ENOSYS || errno == unix.EPERM {
+			return 0, fmt.Errorf("recvmmsg: %w", errno)
 		}
-		return 0, fmt.Errorf("recvmmsg: %w", errno)
+		return batchSize, nil //nolint:nilerr // one error is forgiven
 	}
 	b.errors = 0
 	b.warm(n)
