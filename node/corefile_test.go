@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,6 +78,14 @@ func TestParseCorefileRateLimit(t *testing.T) {
 }
 
 // Every rule with its place, its words and its way out.
+// manyNodes are node lines.
+func manyNodes(n int) (lines string) {
+	for i := range n {
+		lines += fmt.Sprintf("node n%d\n", i)
+	}
+	return lines
+}
+
 func TestParseCorefileRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name, from, to string // goodCorefile with from replaced
@@ -89,6 +98,7 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"duplicate name", "infra2 10.0.1.12", "infra0 10.0.1.12", 7, "node infra0 stands here and in line 5", "its own name"},
 		{"duplicate address", "10.0.1.12", "10.0.1.10", 7, "address 10.0.1.10 stands here and at node infra0 in line 5", "its own address"},
 		{"duplicate peer address", "infra2 10.0.1.12", "infra2 10.9.0.11", 7, "address 10.9.0.11 stands here and at node infra1", "its own address"},
+		{"a node too many", "node infra2 10.0.1.12", manyNodes(63), 69, "node n62 is the 65th, and a domain has 64 at most", "domains of their own"},
 		{"underscore", "infra2", "infra_2", 7, `"infra_2" cannot name a node`, "such as infra0"},
 		{"leading hyphen", "infra2", "-infra2", 7, "neither begins nor ends with a hyphen", "such as infra0"},
 		{"all digits", "infra2", "2", 7, "all digits", "such as infra0"},

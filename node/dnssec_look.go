@@ -22,9 +22,16 @@ const (
 	// an hour's wait anew.
 	lookTimeout = 2 * time.Second
 	lookTries   = 3
-	// zoneTTL is the longest TTL of the zone, NS's (3600), and the negative one (5).
-	zoneTTL = 3605 * time.Second
 )
+
+// zoneTTL is the longest TTL of the zone, NS's or that of an extra record, and the negative one.
+func zoneTTL(records []dns.RR) time.Duration {
+	longest := uint32(3600)
+	for _, rr := range records {
+		longest = max(longest, rr.Header().Ttl)
+	}
+	return time.Duration(longest)*time.Second + 5*time.Second
+}
 
 // parentDS asks the parent for the DS set of the domain.
 type parentDS interface {
@@ -41,6 +48,8 @@ type looker struct {
 	keys    func() []uint32
 	servers func(ctx context.Context) []nameServerAddr
 	parent  parentDS
+	// records are the zone's extra ones; nil for none.
+	records func() []dns.RR
 }
 
 // nameServerAddr is one address of one name server; err says why it has none.
@@ -66,7 +75,7 @@ func (l *looker) look(ctx context.Context) sign.View {
 		}
 	}
 	servers := l.servers(ctx)
-	v := sign.View{Servers: make([]sign.Server, len(servers)), ZoneTTL: zoneTTL}
+	v := sign.View{Servers: make([]sign.Server, len(servers)), ZoneTTL: zoneTTL(l.extra())}
 	var group sync.WaitGroup
 	for i, s := range servers {
 		group.Go(func() { v.Servers[i] = l.server(ctx, s, keys) })
@@ -74,6 +83,13 @@ func (l *looker) look(ctx context.Context) sign.View {
 	group.Go(func() { v.Parent = l.askParent(ctx, keys) })
 	group.Wait()
 	return v
+}
+
+func (l *looker) extra() []dns.RR {
+	if l.records == nil {
+		return nil
+	}
+	return l.records()
 }
 
 func (l *looker) askParent(ctx context.Context, keys []*sign.Key) (p sign.Parent) {

@@ -88,7 +88,7 @@ func (r *testRack) want(t *testing.T, what string, ok func(DNSSECStatus) bool) {
 // serving is the view of name servers that follow the nodes at once, and of a parent that has one DS.
 func (r *testRack) serving(ds ...uint16) func() sign.View {
 	return func() sign.View {
-		v := sign.View{ZoneTTL: zoneTTL, Parent: sign.Parent{Sets: [][]uint16{ds}}}
+		v := sign.View{ZoneTTL: zoneTTL(nil), Parent: sign.Parent{Sets: [][]uint16{ds}}}
 		if len(ds) > 0 {
 			v.Parent.TTL = 7200
 		}

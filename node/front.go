@@ -77,11 +77,20 @@ func (f *fronts) open(at netip.AddrPort) {
 	}
 	d := &door{shared: f.shared.Sibling()}
 	f.doors[at] = d
-	d.front = front.New(front.Config{Address: at, Shared: d.shared})
+	d.front = front.New(front.Config{Address: at, Shared: d.shared, Accept: acceptUpdate})
 	if err := d.front.Open(); err != nil {
 		d.front, d.off = nil, err.Error()
 		f.log.Warn("no fast path; CoreDNS answers every query itself", zap.Stringer("address", at), zap.Error(err))
 	}
+}
+
+// acceptUpdate lets UPDATE through beside what CoreDNS takes, so that the zone can refuse it (RFC 2136 §3.3).
+func acceptUpdate(h dns.Header) dns.MsgAcceptAction {
+	const response, opcode = 1 << 15, 0xf
+	if h.Bits&response == 0 && int(h.Bits>>11)&opcode == dns.OpcodeUpdate {
+		return dns.MsgAccept
+	}
+	return dns.DefaultMsgAcceptFunc(h)
 }
 
 // serve makes s the server behind its address's front.

@@ -115,6 +115,14 @@ func (n *Node) fillState(s *srvboot.State) {
 	if snap := n.store.Load(); snap != nil {
 		s.Serial, s.ZoneDigest = snap.Serial(), snap.Digest()
 	}
+	for _, store := range n.zones.All() {
+		if snap := store.Load(); snap != nil && store != n.store {
+			if s.Zones == nil {
+				s.Zones = map[string]srvboot.ZoneContent{}
+			}
+			s.Zones[snap.Domain()] = srvboot.ZoneContent{Serial: snap.Serial(), Digest: snap.Digest()}
+		}
+	}
 }
 
 // preflight runs the checks that stand in the way of a start and returns those that failed.

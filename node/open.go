@@ -15,6 +15,7 @@ import (
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/google/uuid"
+	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/certs"
@@ -230,6 +231,7 @@ func (n *Node) makeDNSSEC(o *Options) error {
 			return slices.DeleteFunc(n.options().names(), func(name string) bool { return name == n.name })
 		}}
 	d.look = (&looker{domain: o.Domain, ring: ring, keys: d.keys, parent: parentServers{o.Domain, findParent(n.askParent, o.Domain)},
+		records: func() []dns.RR { return n.options().Records },
 		servers: func(ctx context.Context) []nameServerAddr { return nameServerAddrs(ctx, n.roster.Load(), o.DNSPort) }}).look
 	n.dnssec = d
 	return nil

@@ -94,6 +94,9 @@ type ClusterOptions struct {
 	Quota               int64
 }
 
+// maxNodes is how many nodes a domain has at most: each has a slot of its own in the zone's serials.
+const maxNodes = roster.MaxSlot + 1
+
 // maxNameServers is how many nodes stand in the NS set by default. More name servers do not make a small zone safer,
 // and with five the referral still fits a 512-octet answer (RFC 1034 §4.1 asks for at least two).
 const maxNameServers = 5

@@ -51,10 +51,11 @@ type publisher struct {
 	prompts chan struct{}
 
 	// Owned by run.
-	views []roster.View
-	nodes []roster.Node
-	last  roster.Roster
-	err   string
+	views   []roster.View
+	nodes   []roster.Node
+	reverse []servedReverse
+	last    roster.Roster
+	err     string
 	// born is when this run first knew its cluster born; settled is set once every member served since, or did not
 	// in time.
 	born    time.Time
@@ -161,9 +162,10 @@ func (p *publisher) once(own roster.View) error {
 	}
 	r = r.WithServing(serving, p.last)
 	p.zone.SetOptions(n.zoneOptions(n.options()))
+	reverseErr := p.publishReverse(r, rep)
 	changed, err := p.zone.Publish(r, published(rep))
 	if err != nil && !changed {
-		return err // the old zone keeps serving
+		return errors.Join(err, reverseErr) // the old zone keeps serving
 	}
 	p.last = r
 	n.roster.Store(&r)
@@ -172,7 +174,7 @@ func (p *publisher) once(own roster.View) error {
 		n.transfers.notifier.Changed()
 		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
 	}
-	return errors.Join(err, p.save(r))
+	return errors.Join(err, reverseErr, p.save(r))
 }
 
 // save keeps the newest born view of each cluster.

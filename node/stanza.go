@@ -289,6 +289,9 @@ func (p *stanza) node(args []string) error {
 	if first, twice := p.o.node(label); twice {
 		return p.errorf("node %s stands here and in line %d", "give each node its own name", label, first.Line)
 	}
+	if len(p.o.Nodes) == maxNodes {
+		return p.errorf("node %s is the %dth, and a domain has %d at most", "give further racks domains of their own", label, maxNodes+1, maxNodes)
+	}
 	p.o.Nodes = append(p.o.Nodes, n)
 	return nil
 }

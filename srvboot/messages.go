@@ -42,8 +42,16 @@ type State struct {
 	// Serial and ZoneDigest name the zone content the sender serves.
 	Serial     uint32 `json:"serial,omitempty"`
 	ZoneDigest string `json:"zone_digest,omitempty"`
+	// Zones are the same of further zones, by name.
+	Zones map[string]ZoneContent `json:"zones,omitempty"`
 	// Plan is what the sender does now and why, for status.
 	Plan Plan `json:"plan"`
+}
+
+// ZoneContent names the content of a zone.
+type ZoneContent struct {
+	Serial uint32 `json:"serial"`
+	Digest string `json:"digest"`
 }
 
 // MemberState is what a running member reports of itself.
