@@ -23,6 +23,9 @@ const (
 	soaRefresh = 14400
 	soaRetry   = 3600
 	soaExpire  = 1209600
+	// soaSignedExpire is less than the nine days for which signatures are good at least: RFC 6781 §4.4.2 wants a
+	// secondary that is cut off to fall silent before it serves expired ones.
+	soaSignedExpire = 604800
 	// soaMinimum is the negative TTL (RFC 2308 §4): how long a client goes on to believe that a cluster is not born.
 	soaMinimum = 5
 )

@@ -26,8 +26,13 @@ func TestJournalLeadsToThePresent(t *testing.T) {
 					o.Signer = testSigner{fmt.Sprint(i / 60)}
 				}
 				p.SetOptions(o)
-				r = mutate(rng, r)
-				publish(t, p, r)
+				if i%10 == 9 {
+					// A peer serves this content by a later serial, which is taken over.
+					publish(t, p, r, Published{store.Load().Serial() + 1, store.Load().Digest()})
+				} else {
+					r = mutate(rng, r)
+					publish(t, p, r)
+				}
 				v := store.Version()
 				if v == nil {
 					continue

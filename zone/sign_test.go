@@ -64,6 +64,18 @@ func mustRecords(lines ...string) (out []dns.RR) {
 	return out
 }
 
+// TestSignedZonesExpireEarlier wants secondaries to stop before signatures end.
+func TestSignedZonesExpireEarlier(t *testing.T) {
+	for _, tc := range []struct {
+		o    Options
+		want uint32
+	}{{Options{}, 1209600}, {Options{Signer: testSigner{"1"}}, 604800}} {
+		if got := mustCompile(t, dualStack(3), tc.o).SOA().Expire; got != tc.want {
+			t.Errorf("SOA expire %d, want %d", got, tc.want)
+		}
+	}
+}
+
 // TestNSECChain walks the chain of random signed zones and wants every name that owns records in it once, in order.
 func TestNSECChain(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))

@@ -70,11 +70,15 @@ func (b *builder) apex() {
 
 // authority adds SOA and NS.
 func (b *builder) authority() {
+	expire := uint32(soaExpire)
+	if b.options.Signer != nil {
+		expire = soaSignedExpire
+	}
 	b.add(&dns.SOA{
 		Hdr: header(b.domain, dns.TypeSOA, ttlDefault),
 		// RFC 1996 §2.1: MNAME is the primary, and the one that secondaries do not notify.
 		Ns: b.roster.NameServers[0].Name, Mbox: b.options.Contact,
-		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: soaMinimum,
+		Refresh: soaRefresh, Retry: soaRetry, Expire: expire, Minttl: soaMinimum,
 	})
 	for _, ns := range b.roster.NameServers {
 		b.add(&dns.NS{Hdr: header(b.domain, dns.TypeNS, ttlInfra), Ns: ns.Name})

@@ -88,11 +88,16 @@ func (s *Snapshot) follow(last *Snapshot, names map[string]bool) {
 	if len(names) > s.records {
 		return // not worth it
 	}
-	for name := range names {
-		was, now := last.entry(name), s.entry(name)
+	compare := func(was, now *entry) {
 		if was != now {
 			d.Removed = append(d.Removed, missing(was, now)...)
 			d.Added = append(d.Added, missing(now, was)...)
+		}
+	}
+	compare(last.top, s.top) // a serial alone changes the signature of the SOA record
+	for name := range names {
+		if name != s.domain {
+			compare(last.entry(name), s.entry(name))
 		}
 	}
 	kept := last.journal[max(0, len(last.journal)+1-maxJournal):]

@@ -1,0 +1,185 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A signed rack: every node and every secondary has the same zone, signatures included, zone checkers find nothing, and a
+// validating resolver takes all answers and denials. Then the nodes are cut apart, one and then another, so that they
+// publish different contents, and come together again.
+func TestSigned(t *testing.T) {
+	t.Parallel()
+	s := bootSecondaries(t)
+	for _, n := range s.names {
+		s.EditCorefile(n, func(text string) string {
+			return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        record deep.below TXT \"x\"", 1)
+		})
+	}
+	s.StartAll()
+	s.WaitHealthy()
+	s.startNSD()
+	s.startKnot()
+	s.startBIND()
+	w := s.watchSerials()
+	defer w.stop()
+	// A node that has not heard of all others yet does not take the command.
+	s.Wait("dnssec on", 10*time.Second, func() error { return s.Tool("infra1", "dnssec", "on").Err() })
+	s.Wait("signatures at every node and secondary", 30*time.Second, func() error {
+		for _, h := range append(slices.Clone(s.names), nsdHost, knotHost, bindHost) {
+			m, err := s.Query(clientHost, s.Addr(h), s.Domain, dns.TypeDNSKEY)
+			if err != nil || len(m.Answer) == 0 {
+				return fmt.Errorf("%s: %v, %v", h, m, err)
+			}
+		}
+		return nil
+	})
+	s.quiet(w)
+	s.equal(t)
+	t.Run("Checkers", func(t *testing.T) { s.checkers(t) })
+	t.Run("Validation", func(t *testing.T) { s.validation(t) })
+	t.Run("Divergence", func(t *testing.T) {
+		for _, apart := range []string{"infra0", "infra2"} {
+			s.diverge(t, w, apart)
+		}
+	})
+}
+
+// checkers has zone checkers look at the zone as a node prints it.
+func (s *secondaries) checkers(t *testing.T) {
+	r := s.Tool("infra0", "zone")
+	if r.Code != 0 || !strings.Contains(r.Stdout, "RRSIG") {
+		t.Fatal(r)
+	}
+	h := s.host(clientHost)
+	s.write(h, "signed.zone", r.Stdout)
+	path := filepath.Join(h.dir, "signed.zone")
+	for _, argv := range [][]string{
+		{"named-checkzone", "-i", "full", "-k", "fail", "-n", "fail", s.Domain, path},
+		{"kzonecheck", "-d", "on", "-o", s.Domain, path},
+		{"ldns-verify-zone", path},
+	} {
+		r := s.Run(clientHost, argv[0], argv[1:]...)
+		if said := r.Stdout + r.Stderr; r.Code != 0 || strings.Contains(strings.ToLower(said), "warning") {
+			t.Errorf("%s says %v", argv[0], r)
+		}
+	}
+}
+
+// The hosts of resolvers that validate: one with the zone's key, one with a wrong one.
+var validators = map[string]netip.Addr{"valgood": netip.MustParseAddr("10.0.2.21"), "valbad": netip.MustParseAddr("10.0.2.22")}
+
+// validation asks through Unbound with a trust anchor.
+func (s *secondaries) validation(t *testing.T) {
+	m, err := s.Query(clientHost, s.Addr("infra0"), s.Domain, dns.TypeDNSKEY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := m.Answer[0].(*dns.DNSKEY).ToDS(dns.SHA256)
+	bad := *good
+	bad.Digest = strings.Repeat("00", 32)
+	for name, anchor := range map[string]*dns.DS{"valgood": good, "valbad": &bad} {
+		h := s.addHost(name, validators[name])
+		conf := fmt.Sprintf(`server:
+  interface: %[1]s
+  access-control: 0.0.0.0/0 allow
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: "%[2]s"
+  pidfile: "%[2]s/unbound.pid"
+  use-syslog: no
+  logfile: "%[2]s/unbound.log"
+  val-log-level: 2
+  module-config: "validator iterator"
+  do-ip6: no
+  trust-anchor: "%[3]s"
+stub-zone:
+  name: "%[4]s"
+`, h.addr, h.dir, strings.Join(strings.Fields(anchor.String()), " "), s.Domain)
+		s.write(h, "unbound.conf", conf+s.primaries("  stub-addr: %s"))
+		s.daemon(h, "unbound", "-d", "-p", "-c", filepath.Join(h.dir, "unbound.conf"))
+	}
+	for _, q := range []struct {
+		name  string
+		qtype uint16
+		rcode int
+	}{
+		{s.service("client"), dns.TypeSRV, dns.RcodeSuccess}, {s.service("server"), dns.TypeSRV, dns.RcodeSuccess},
+		{s.Domain, dns.TypeA, dns.RcodeSuccess}, {s.Domain, dns.TypeSOA, dns.RcodeSuccess}, {"infra1." + s.Domain, dns.TypeA, dns.RcodeSuccess},
+		{"infra1." + s.Domain, dns.TypeAAAA, dns.RcodeSuccess}, {"_tcp." + s.Domain, dns.TypeSRV, dns.RcodeSuccess},
+		{"below." + s.Domain, dns.TypeA, dns.RcodeSuccess}, {"nosuch." + s.Domain, dns.TypeA, dns.RcodeNameError},
+		{"x.y.infra1." + s.Domain, dns.TypeSRV, dns.RcodeNameError}, {"_etcd-server._tcp." + s.Domain, dns.TypeSRV, dns.RcodeNameError},
+	} {
+		s.Wait("a validated answer for "+q.name, 10*time.Second, func() error {
+			return s.validated("valgood", q.name, q.qtype, q.rcode, true)
+		})
+		if err := s.validated("valbad", q.name, q.qtype, dns.RcodeServerFailure, false); err != nil {
+			t.Errorf("with a wrong trust anchor: %v", err)
+		}
+	}
+}
+
+// validated asks a resolver, which says by AD whether it has validated the answer (RFC 4035 §3.2.3).
+func (s *secondaries) validated(resolver, name string, qtype uint16, rcode int, ad bool) error {
+	conn, err := s.dial(clientHost, s.Addr(resolver))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
+	q.SetEdns0(1232, true)
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(3*time.Second)), conn.WriteMsg(q)); err != nil {
+		return err
+	}
+	r, err := conn.ReadMsg()
+	if err != nil {
+		return err
+	}
+	if r.Rcode != rcode || r.AuthenticatedData != ad {
+		return fmt.Errorf("%s says to %s %s: %v", resolver, name, dns.TypeToString[qtype], r)
+	}
+	return nil
+}
+
+// diverge cuts one node off from the others, but not from the secondaries, until it serves another content, heals the
+// links, and wants one zone everywhere.
+func (s *secondaries) diverge(t *testing.T, w *serials, apart string) {
+	t.Helper()
+	before := s.quiet(w)
+	others := slices.DeleteFunc(slices.Clone(s.names), func(n string) bool { return n == apart })
+	for _, n := range others {
+		s.Cut(apart, n)
+	}
+	client := func(n string) string { return s.Ask(clientHost, s.Addr(n), s.service("client"), dns.TypeSRV) }
+	s.Wait(apart+" serves another content", 30*time.Second, func() error {
+		for _, n := range others {
+			if a, b := client(apart), client(n); a == b {
+				return fmt.Errorf("%s and %s both serve %s", apart, n, a)
+			}
+		}
+		return nil
+	})
+	w.mu.Lock()
+	t.Logf("%s apart: %v", apart, w.now)
+	w.mu.Unlock()
+	for _, n := range others {
+		s.Heal(apart, n)
+	}
+	s.WaitHealthy()
+	after := s.quiet(w)
+	if int32(after-before) <= 0 { // RFC 1982 §3.2
+		t.Errorf("the serial went from %d to %d", before, after)
+	}
+	s.equal(t)
+}
