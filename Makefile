@@ -39,7 +39,7 @@ lint:
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run ./...
 
 # bench measures side by side, on loopback: the boot beside stock etcd, then DNS beside other name servers. BENCH picks
-# (Boot, DNS, or Null, which compares NSD with itself), and BENCHFLAGS go to the benchmark; see docs/benchmarks.md:
+# (Boot, DNS, Large, Publish, or Null, which compares NSD with itself), and BENCHFLAGS go to the benchmark; see docs/benchmarks.md:
 #   make bench BENCH=DNS BENCHFLAGS='-servers etcd-dns,NSD -cases SRV,TCP -rounds 1'
 BENCH ?= Boot DNS
 BENCHFLAGS ?=
