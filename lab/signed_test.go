@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,11 +162,14 @@ func (s *secondaries) diverge(t *testing.T, w *serials, apart string) {
 	for _, n := range others {
 		s.Cut(apart, n)
 	}
-	client := func(n string) string { return s.Ask(clientHost, s.Addr(n), s.service("client"), dns.TypeSRV) }
-	s.Wait(apart+" serves another content", 30*time.Second, func() error {
+	const record = "        record apart TXT \"x\"\n"
+	s.EditCorefile(apart, func(text string) string { return strings.Replace(text, "etcdsrv {\n", "etcdsrv {\n"+record, 1) })
+	s.Signal(apart, syscall.SIGHUP)
+	s.Wait(apart+" serves another content than the others, who miss its member", 30*time.Second, func() error {
+		has := func(n string) bool { return s.Ask(clientHost, s.Addr(n), "apart."+s.Domain, dns.TypeTXT) == "\"x\"" }
 		for _, n := range others {
-			if a, b := client(apart), client(n); a == b {
-				return fmt.Errorf("%s and %s both serve %s", apart, n, a)
+			if !has(apart) || has(n) || strings.Contains(s.Ask(clientHost, s.Addr(n), s.service("client"), dns.TypeSRV), apart) {
+				return fmt.Errorf("%s: %v, %s: %v", apart, has(apart), n, has(n))
 			}
 		}
 		return nil
@@ -176,6 +180,8 @@ func (s *secondaries) diverge(t *testing.T, w *serials, apart string) {
 	for _, n := range others {
 		s.Heal(apart, n)
 	}
+	s.EditCorefile(apart, func(text string) string { return strings.Replace(text, record, "", 1) })
+	s.Signal(apart, syscall.SIGHUP)
 	s.WaitHealthy()
 	after := s.quiet(w)
 	if int32(after-before) <= 0 { // RFC 1982 §3.2
