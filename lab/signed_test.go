@@ -39,8 +39,11 @@ func TestSigned(t *testing.T) {
 	s.Wait("signatures at every node and secondary", 30*time.Second, func() error {
 		for _, h := range append(slices.Clone(s.names), nsdHost, knotHost, bindHost) {
 			m, err := s.Query(clientHost, s.Addr(h), s.Domain, dns.TypeDNSKEY)
-			if err != nil || len(m.Answer) == 0 {
-				return fmt.Errorf("%s: %v, %v", h, m, err)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%s: %w", h, err)
+			case len(m.Answer) == 0:
+				return fmt.Errorf("%s: %v", h, m)
 			}
 		}
 		return nil
