@@ -57,6 +57,9 @@ func (s *Snapshot) Lookup(qname string, qtype uint16, do bool) Answer {
 		case set.unready != "":
 			return notReady(set.unready)
 		}
+		if slices.Contains(a.Answer, set.rrs[0]) {
+			return a // aliases in a circle; RFC 2181 §5: no record twice
+		}
 		// RFC 1034 §4.3.2 step 3a, RFC 2782 and RFC 1035 §3.3.11: the RRset, and the addresses of the names in it.
 		a.Answer = append(a.Answer, set.records(qtype, do)...)
 		a.Extra = slices.Concat(additionalSets(set.extra, do)...)
