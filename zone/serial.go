@@ -140,7 +140,8 @@ func (s *Serials) mark(serial uint32) uint32 {
 }
 
 // existing returns the latest serial that already names this content, if this node may serve it: its own last one, or
-// a peer's that is not behind its own.
+// a peer's that is not behind its own. A node without a record may have served later ones that no peer has heard of and
+// secondaries hold, so that it takes over only what is not behind the clock either.
 func (s *Serials) existing(digest string, peers []Published) (serial uint32, found bool) {
 	// A serial that a peer serves with another content has lost its meaning.
 	disputed := func(serial uint32) bool {
@@ -149,7 +150,7 @@ func (s *Serials) existing(digest string, peers []Published) (serial uint32, fou
 	serial = s.last.Serial
 	found = s.last.Digest == digest && serial != 0 && !disputed(serial)
 	for _, p := range peers {
-		if p.Digest != digest || p.Serial == 0 || disputed(p.Serial) {
+		if p.Digest != digest || p.Serial == 0 || disputed(p.Serial) || s.last.Serial == 0 && s.behindClock(p.Serial) {
 			continue
 		}
 		if s.last.Serial == 0 && !found || later(p.Serial, serial) {
@@ -157,6 +158,12 @@ func (s *Serials) existing(digest string, peers []Published) (serial uint32, fou
 		}
 	}
 	return serial, found
+}
+
+// behindClock reports whether a serial's counter lies behind a clock that is to be believed.
+func (s *Serials) behindClock(serial uint32) bool {
+	ahead := (s.clock() - serial>>slotBits) & counterMask
+	return !s.now().Before(earliest) && ahead > 0 && ahead <= maxLead
 }
 
 // mint returns a serial that never was: beyond every counter known, and at the clock's if that is plausible, so that

@@ -157,6 +157,8 @@ func TestAdoption(t *testing.T) {
 	}{
 		{"new node", "", []Published{{base + 2, "a"}}, base + 2},
 		{"new node, the latest of two", "", []Published{{base + 2, "a"}, {base + 66, "a"}, {base + 130, "b"}}, base + 66},
+		{"new node or lost disk, the peer is behind the clock", "", []Published{{base - 62, "a"}}, base},
+		{"new node or lost disk, the peer is a year behind", "", []Published{{base - maxLead<<slotBits - 62, "a"}}, base - maxLead<<slotBits - 62},
 		{"new content that a peer has", "z", []Published{{base + 66, "a"}}, base + 66},
 		{"same content, both minted", "a", []Published{{base + 3, "a"}}, base + 3},
 		{"same content, peer is behind", "a", []Published{{base - 3, "a"}}, base},
@@ -182,6 +184,29 @@ func TestAdoption(t *testing.T) {
 				t.Errorf("after a restart serial %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestLostDiskDoesNotGoBack: a node that served alone, and lost its disk, leads its secondaries on.
+func TestLostDiskDoesNotGoBack(t *testing.T) {
+	s, clock := newSerials(t, 1)
+	peer := Published{choose(t, s, "a"), "a"}
+	clock.now = clock.now.Add(time.Hour)
+	alone := choose(t, s, "b", peer) // and no peer hears of it
+	clock.now = clock.now.Add(time.Hour)
+	if err := os.Remove(s.file.path); err != nil {
+		t.Fatal(err)
+	}
+	if got := choose(t, restart(s), "a", peer); !later(got, alone) {
+		t.Errorf("serial %d after %d: a secondary keeps the content of the latter", got, alone)
+	}
+	// Without a clock only the peers are left to go by.
+	clock.now = time.Unix(0, 0)
+	if err := os.Remove(s.file.path); err != nil {
+		t.Fatal(err)
+	}
+	if got := choose(t, restart(s), "a", peer); got != peer.Serial {
+		t.Errorf("serial %d, want the peer's %d", got, peer.Serial)
 	}
 }
 
