@@ -199,7 +199,8 @@ func (s *secondaries) transfer(from, addr, key, secret string) (zone []string, e
 				return e.Error
 			}
 			for _, rr := range e.RR {
-				zone = append(zone, strings.ToLower(strings.Join(strings.Fields(rr.String()), " ")))
+				rr.Header().Name = dns.CanonicalName(rr.Header().Name)
+				zone = append(zone, strings.Join(strings.Fields(rr.String()), " "))
 			}
 		}
 		return nil

@@ -50,29 +50,46 @@ func TestSigned(t *testing.T) {
 	})
 	s.quiet(w)
 	s.equal(t)
+	anchor := s.signParent(s.zoneKey("infra0", s.Domain).ToDS(dns.SHA256))
 	t.Run("Checkers", func(t *testing.T) { s.checkers(t) })
-	t.Run("Validation", func(t *testing.T) { s.validation(t) })
+	t.Run("Validation", func(t *testing.T) { s.validation(t, anchor) })
+	t.Run("DNSViz", func(t *testing.T) { s.graded(t, anchor) })
+	t.Run("RollOver", func(t *testing.T) { s.rollOver(t, w, anchor) })
 	t.Run("Divergence", func(t *testing.T) {
 		for _, apart := range []string{"infra0", "infra2"} {
 			s.diverge(t, w, apart)
 		}
 	})
+	t.Run("WrongDS", func(t *testing.T) { s.wrongDS(t) })
 }
 
-// checkers has zone checkers look at the zone as a node prints it.
-func (s *secondaries) checkers(t *testing.T) {
+// checkers has zone checkers look at the zone as a node prints it, and as a secondary that got it by transfers hands it on.
+func (s *secondaries) checkers(t *testing.T, skip ...string) {
 	r := s.Tool("infra0", "zone")
-	if r.Code != 0 || !strings.Contains(r.Stdout, "RRSIG") {
+	if r.Code != 0 {
 		t.Fatal(r)
 	}
+	s.check(t, r.Stdout, skip...)
+	zone := s.Must(bindHost, "dig", "@"+s.Addr(bindHost), "+nocmd", "+nocomments", "+noquestion", "+nostats", "+onesoa", s.Domain, "AXFR")
+	s.check(t, zone, skip...)
+}
+
+func (s *secondaries) check(t *testing.T, zone string, skip ...string) {
+	t.Helper()
+	if !strings.Contains(zone, "RRSIG") {
+		t.Fatalf("not a signed zone:\n%s", zone)
+	}
 	h := s.host(clientHost)
-	s.write(h, "signed.zone", r.Stdout)
+	s.write(h, "signed.zone", zone)
 	path := filepath.Join(h.dir, "signed.zone")
 	for _, argv := range [][]string{
 		{"named-checkzone", "-i", "full", "-k", "fail", "-n", "fail", s.Domain, path},
 		{"kzonecheck", "-d", "on", "-o", s.Domain, path},
-		{"ldns-verify-zone", path},
+		{"dnssec-verify", "-z", "-o", s.Domain, path}, {"ldns-verify-zone", path},
 	} {
+		if slices.Contains(skip, argv[0]) {
+			continue
+		}
 		r := s.Run(clientHost, argv[0], argv[1:]...)
 		if said := r.Stdout + r.Stderr; r.Code != 0 || strings.Contains(strings.ToLower(said), "warning") {
 			t.Errorf("%s says %v", argv[0], r)
@@ -80,40 +97,18 @@ func (s *secondaries) checkers(t *testing.T) {
 	}
 }
 
-// The hosts of resolvers that validate: one with the zone's key, one with a wrong one.
-var validators = map[string]netip.Addr{"valgood": netip.MustParseAddr("10.0.2.21"), "valbad": netip.MustParseAddr("10.0.2.22")}
+// The hosts of resolvers that validate: one with the parent's key, one with a wrong DS for the domain, one that comes
+// when the parent has a wrong DS.
+var validators = map[string]netip.Addr{"valgood": netip.MustParseAddr("10.0.2.21"), "valbad": netip.MustParseAddr("10.0.2.22"),
+	"vallate": netip.MustParseAddr("10.0.2.23")}
 
-// validation asks through Unbound with a trust anchor.
-func (s *secondaries) validation(t *testing.T) {
-	m, err := s.Query(clientHost, s.Addr("infra0"), s.Domain, dns.TypeDNSKEY)
-	if err != nil {
-		t.Fatal(err)
-	}
-	good := m.Answer[0].(*dns.DNSKEY).ToDS(dns.SHA256)
-	bad := *good
+// validation asks through Unbound, which comes down from the root and has the parent's key as its trust anchor. The
+// control has another anchor for the domain.
+func (s *secondaries) validation(t *testing.T, parent *dns.DNSKEY) {
+	bad := s.zoneKey("infra0", s.Domain).ToDS(dns.SHA256)
 	bad.Digest = strings.Repeat("00", 32)
-	for name, anchor := range map[string]*dns.DS{"valgood": good, "valbad": &bad} {
-		h := s.addHost(name, validators[name])
-		conf := fmt.Sprintf(`server:
-  interface: %[1]s
-  access-control: 0.0.0.0/0 allow
-  do-daemonize: no
-  username: ""
-  chroot: ""
-  directory: "%[2]s"
-  pidfile: "%[2]s/unbound.pid"
-  use-syslog: no
-  logfile: "%[2]s/unbound.log"
-  val-log-level: 2
-  module-config: "validator iterator"
-  do-ip6: no
-  trust-anchor: "%[3]s"
-stub-zone:
-  name: "%[4]s"
-`, h.addr, h.dir, strings.Join(strings.Fields(anchor.String()), " "), s.Domain)
-		s.write(h, "unbound.conf", conf+s.primaries("  stub-addr: %s"))
-		s.daemon(h, "unbound", "-d", "-p", "-c", filepath.Join(h.dir, "unbound.conf"))
-	}
+	s.validator("valgood", parent.ToDS(dns.SHA256))
+	s.validator("valbad", bad)
 	for _, q := range []struct {
 		name  string
 		qtype uint16
@@ -133,6 +128,32 @@ stub-zone:
 		}
 	}
 }
+
+// validator starts Unbound with a trust anchor; it recurses from the root.
+func (s *secondaries) validator(name string, anchor *dns.DS) {
+	s.t.Helper()
+	h := s.addHost(name, validators[name])
+	s.write(h, "root.hints", rootHints)
+	s.write(h, "unbound.conf", fmt.Sprintf(validatorConf, h.addr, h.dir, strings.Join(strings.Fields(anchor.String()), " ")))
+	s.daemon(h, "unbound", "-d", "-p", "-c", filepath.Join(h.dir, "unbound.conf"))
+}
+
+const validatorConf = `server:
+  interface: %[1]s
+  access-control: 0.0.0.0/0 allow
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: "%[2]s"
+  pidfile: "%[2]s/unbound.pid"
+  use-syslog: no
+  logfile: "%[2]s/unbound.log"
+  val-log-level: 2
+  module-config: "validator iterator"
+  do-ip6: no
+  root-hints: "%[2]s/root.hints"
+  trust-anchor: "%[3]s"
+`
 
 // validated asks a resolver, which says by AD whether it has validated the answer (RFC 4035 §3.2.3).
 func (s *secondaries) validated(resolver, name string, qtype uint16, rcode int, ad bool) error {
@@ -156,8 +177,8 @@ func (s *secondaries) validated(resolver, name string, qtype uint16, rcode int, 
 	return nil
 }
 
-// diverge cuts one node off from the others, but not from the secondaries, until it serves another content, heals the
-// links, and wants one zone everywhere.
+// diverge cuts one node off from the others, but not from the secondaries, until it serves another content, restarts it,
+// heals the links, and wants one zone everywhere.
 func (s *secondaries) diverge(t *testing.T, w *serials, apart string) {
 	t.Helper()
 	before := s.quiet(w)
@@ -174,6 +195,15 @@ func (s *secondaries) diverge(t *testing.T, w *serials, apart string) {
 			if !has(apart) || has(n) || strings.Contains(s.Ask(clientHost, s.Addr(n), s.service("client"), dns.TypeSRV), apart) {
 				return fmt.Errorf("%s: %v, %s: %v", apart, has(apart), n, has(n))
 			}
+		}
+		return nil
+	})
+	// A restart while it is apart changes nothing: it has its roster and its serial on disk.
+	s.Kill(apart)
+	s.Start(apart)
+	s.Wait(apart+" serves that content again", 30*time.Second, func() error {
+		if got := s.Ask(clientHost, s.Addr(apart), "apart."+s.Domain, dns.TypeTXT); got != "\"x\"" {
+			return errors.New(got)
 		}
 		return nil
 	})
