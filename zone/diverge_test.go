@@ -160,7 +160,7 @@ func (m *rackModel) step() {
 	m.now = m.now.Add(time.Duration(m.rng.IntN(90)) * time.Second)
 	n := m.nodes[m.rng.IntN(len(m.nodes))]
 	other := m.rng.IntN(len(m.nodes))
-	switch what := m.rng.IntN(20); what {
+	switch m.rng.IntN(20) {
 	case 0, 1, 2:
 		n.content = m.rng.IntN(len(m.contents))
 	case 3:
@@ -177,17 +177,9 @@ func (m *rackModel) step() {
 	case 8:
 		n.offset = offsets[m.rng.IntN(len(offsets))]
 	case 9, 10:
-		if !m.forgettable(n) {
-			return
+		if m.forgettable(n) {
+			m.lose(n)
 		}
-		// Lost, or spoilt.
-		if err := os.Remove(n.file); what == 9 && err != nil && !os.IsNotExist(err) {
-			m.t.Fatal(err)
-		}
-		m.restart(n)
-		m.hear(n)
-		m.seen["lost disk"]++
-		m.serve(n)
 	case 11, 12, 13:
 		m.hear(n)
 	case 14:
@@ -196,6 +188,17 @@ func (m *rackModel) step() {
 		m.serve(n)
 		m.pull(m.secondaries[m.rng.IntN(len(m.secondaries))], n)
 	}
+}
+
+// lose takes a node's disk away.
+func (m *rackModel) lose(n *modelNode) {
+	if err := os.Remove(n.file); err != nil && !os.IsNotExist(err) {
+		m.t.Fatal(err)
+	}
+	m.restart(n)
+	m.hear(n)
+	m.serve(n)
+	m.seen["lost disk"]++
 }
 
 // settle heals everything and gives all nodes one content.
