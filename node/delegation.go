@@ -3,12 +3,12 @@ package node
 import (
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
 
 	"github.com/etcd-dns/etcd-dns/parent"
+	"github.com/etcd-dns/etcd-dns/roster"
 )
 
 // delegationTTL of the parent's NS and glue records: an hour, because the NS set is configuration.
@@ -24,7 +24,7 @@ func (o *Options) Delegation() (out []dns.RR) {
 		addrs := s.Addrs
 		if label, below := strings.CutSuffix(s.Name, "."+o.Domain); below {
 			if n, ok := r.Node(label); ok {
-				addrs = onePerFamily(n.Addrs)
+				addrs = roster.OnePerFamily(n.Addrs)
 			}
 		}
 		for _, a := range addrs {
@@ -32,16 +32,6 @@ func (o *Options) Delegation() (out []dns.RR) {
 		}
 	}
 	return append(out, glue...)
-}
-
-// onePerFamily returns the first IPv4 and the first IPv6 address, as the zone publishes them.
-func onePerFamily(addrs []netip.Addr) (out []netip.Addr) {
-	for _, a := range addrs {
-		if !slices.ContainsFunc(out, func(b netip.Addr) bool { return a.Is4() == b.Is4() }) {
-			out = append(out, a)
-		}
-	}
-	return out
 }
 
 func header(name string, t uint16) dns.RR_Header {

@@ -41,8 +41,8 @@ type dnssec struct {
 	// changed is called after the signer changed, with mu held; it must not block.
 	changed func()
 
-	// prompts holds one signal to look at once.
-	prompts chan struct{}
+	// prompts have it look at once.
+	prompts prompt
 	// watch is owned by watchRun.
 	watch sign.Watch
 	// current is what the publisher signs with; nil while the zone is not signed.

@@ -229,40 +229,25 @@ func nameServerAddrs(ctx context.Context, r *roster.Roster, port uint16) (out []
 	return out
 }
 
-// parentServers asks the parent's servers; find returns their addresses, at least one.
+// parentServers reads the DS sets from what the parent's servers say of the delegation.
 type parentServers struct {
 	domain string
-	find   func(ctx context.Context) ([]netip.AddrPort, error)
-}
-
-// findParent finds the addresses of the parent's servers.
-func findParent(ask func(ctx context.Context, domain string) (parent.View, error), domain string) func(ctx context.Context) ([]netip.AddrPort, error) {
-	return func(ctx context.Context) (out []netip.AddrPort, err error) {
-		v, err := ask(ctx, domain)
-		for _, s := range v.Servers {
-			out = append(out, netip.AddrPortFrom(s.Addr, dnsPort))
-		}
-		return out, err
-	}
+	ask    func(ctx context.Context, domain string) (parent.View, error)
 }
 
 func (p parentServers) parentDS(ctx context.Context) (sets [][]*dns.DS, ttl uint32, err error) {
-	servers, err := p.find(ctx)
+	v, err := p.ask(ctx, p.domain)
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, s := range servers {
-		m, err := exchange(ctx, s, p.domain, dns.TypeDS)
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", s.Addr(), err)
+	for _, s := range v.Servers {
+		if s.Err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", s, s.Err)
 		}
-		set := []*dns.DS{}
-		for _, rr := range m.Answer {
-			if ds, ok := rr.(*dns.DS); ok && strings.EqualFold(ds.Hdr.Name, p.domain) {
-				set, ttl = append(set, ds), max(ttl, ds.Hdr.Ttl)
-			}
+		for _, ds := range s.DS {
+			ttl = max(ttl, ds.Hdr.Ttl)
 		}
-		sets = append(sets, set)
+		sets = append(sets, s.DS)
 	}
 	return sets, ttl, nil
 }

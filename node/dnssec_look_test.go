@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/etcd-dns/etcd-dns/parent"
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/zone/sign"
 )
@@ -139,7 +140,7 @@ func TestLookAtServer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			at := serveDNS(t, signedZone(t, c.signer, d.domain, c.change))
-			l := &looker{domain: d.domain, ring: d.ring, keys: func() []uint32 { return []uint32{0, 1} }, parent: parentServers{find: func(context.Context) ([]netip.AddrPort, error) { return nil, errors.New("none") }},
+			l := &looker{domain: d.domain, ring: d.ring, keys: func() []uint32 { return []uint32{0, 1} }, parent: parentServers{ask: func(context.Context, string) (parent.View, error) { return parent.View{}, errors.New("none") }},
 				servers: func(context.Context) []nameServerAddr { return []nameServerAddr{{name: "ns", at: at}} }}
 			v := l.look(t.Context())
 			got := v.Servers[0]
@@ -170,32 +171,22 @@ func TestLookAtParent(t *testing.T) {
 	}
 	foreign := key.DS(d.domain)
 	foreign.Digest = strings.Repeat("00", 32)
-	server := func(aa bool, rcode int, set ...*dns.DS) netip.AddrPort {
-		return serveDNS(t, func(w dns.ResponseWriter, q *dns.Msg) {
-			m := new(dns.Msg).SetRcode(q, rcode)
-			m.Authoritative = aa
-			for _, ds := range set {
-				m.Answer = append(m.Answer, ds)
-			}
-			_ = w.WriteMsg(m)
-		})
-	}
-	ours, none, other := server(true, 0, key.DS(d.domain)), server(true, 0), server(true, 0, key.DS(d.domain), foreign)
-	lame, refused := server(false, 0), server(true, dns.RcodeRefused)
+	server := func(set ...*dns.DS) parent.Server { return parent.Server{Name: "ns.example.com.", DS: set} }
+	ours, none, other := server(key.DS(d.domain)), server(), server(key.DS(d.domain), foreign)
+	lame := parent.Server{Name: "lame.example.com.", Err: errors.New("it answers REFUSED")}
 	for _, c := range []struct {
 		name    string
-		servers []netip.AddrPort
+		servers []parent.Server
 		want    [][]uint16
 		ttl     uint32
 	}{
-		{"ours", []netip.AddrPort{ours, ours}, [][]uint16{tags[:1], tags[:1]}, sign.KeyTTL},
-		{"one is late", []netip.AddrPort{ours, none}, [][]uint16{tags[:1], {}}, sign.KeyTTL},
-		{"none", []netip.AddrPort{none}, [][]uint16{{}}, 0},
-		{"a foreign one beside", []netip.AddrPort{other}, [][]uint16{{tags[0], 0}}, sign.KeyTTL},
-		{"lame", []netip.AddrPort{ours, lame}, nil, 0},
-		{"refused", []netip.AddrPort{refused}, nil, 0},
+		{"ours", []parent.Server{ours, ours}, [][]uint16{tags[:1], tags[:1]}, sign.KeyTTL},
+		{"one is late", []parent.Server{ours, none}, [][]uint16{tags[:1], {}}, sign.KeyTTL},
+		{"none", []parent.Server{none}, [][]uint16{{}}, 0},
+		{"a foreign one beside", []parent.Server{other}, [][]uint16{{tags[0], 0}}, sign.KeyTTL},
+		{"lame", []parent.Server{ours, lame}, nil, 0},
 	} {
-		l := &looker{domain: d.domain, ring: d.ring, parent: parentServers{d.domain, func(context.Context) ([]netip.AddrPort, error) { return c.servers, nil }}}
+		l := &looker{domain: d.domain, ring: d.ring, parent: parentServers{d.domain, func(context.Context, string) (parent.View, error) { return parent.View{Servers: c.servers}, nil }}}
 		p := l.askParent(t.Context(), []*sign.Key{key})
 		if (p.Err != "") != (c.want == nil) || !slices.EqualFunc(p.Sets, c.want, slices.Equal) || p.TTL != c.ttl {
 			t.Errorf("%s: got %+v, want %v with TTL %d", c.name, p, c.want, c.ttl)

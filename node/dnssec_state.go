@@ -76,10 +76,7 @@ func (d *dnssec) adoptLocked(next sign.State, how saving) error {
 // lookSoonLocked asks for a look at once; it never blocks.
 func (d *dnssec) lookSoonLocked() {
 	d.prompted, d.why = true, "the next look at the name servers"
-	select {
-	case d.prompts <- struct{}{}:
-	default:
-	}
+	d.prompts.send()
 }
 
 func (d *dnssec) makeSigner(s sign.State) (sign.Signer, error) {

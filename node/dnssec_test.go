@@ -39,7 +39,7 @@ func newTestRack(t *testing.T, names ...string) *testRack {
 	for _, name := range names {
 		r.nodes[name] = &dnssec{domain: b.Domain(), node: name, bundle: b.ID(), created: dnssecStart.Add(-time.Hour), file: filepath.Join(t.TempDir(), dnssecFile),
 			ring: ring, log: zap.NewNop(), now: func() time.Time { return r.now.Add(r.clocks[name]) }, synced: func() bool { return r.synced },
-			state: blankDNSSEC(), heard: map[string]heard{}, faults: map[string]string{}, prompts: make(chan struct{}, 1), changed: func() {},
+			state: blankDNSSEC(), heard: map[string]heard{}, faults: map[string]string{}, prompts: newPrompt(), changed: func() {},
 			others: func() []string {
 				return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 			},

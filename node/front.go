@@ -26,8 +26,8 @@ type fronts struct {
 	shared *front.Shared
 	// limits returns the rate limit's settings as they are now.
 	limits func() front.Settings
-	// prompts holds one signal that doors or their settings changed.
-	prompts chan struct{}
+	// prompts say that doors or their settings changed.
+	prompts prompt
 
 	mu sync.Mutex
 	// The rest is guarded by mu.
@@ -64,7 +64,7 @@ func newFronts(log *zap.Logger, a front.Answerer, cookie, previous []byte, limit
 	if err := shared.Cookies.Set(cookie, previous); err != nil {
 		log.Error("no DNS cookies", zap.Error(err))
 	}
-	return &fronts{log: log, shared: shared, limits: limits, prompts: make(chan struct{}, 1), doors: map[netip.AddrPort]*door{}}
+	return &fronts{log: log, shared: shared, limits: limits, prompts: newPrompt(), doors: map[netip.AddrPort]*door{}}
 }
 
 // open makes the fast path of an address, before CoreDNS binds it. One that fails leaves CoreDNS alone there, until
@@ -125,7 +125,7 @@ func (f *fronts) take(addrs []netip.AddrPort, r doorRules) {
 	}
 	f.mu.Unlock()
 	f.dropUnwanted()
-	f.prompt()
+	f.prompts.send()
 }
 
 // dropUnwanted ends the doors that no instance wants: after a reload those of the old one, after a reload that failed
@@ -152,14 +152,6 @@ func (f *fronts) dropUnwanted() {
 	for _, d := range running {
 		d.end()
 		<-d.ended
-	}
-}
-
-// prompt asks run to look again; it never blocks.
-func (f *fronts) prompt() {
-	select {
-	case f.prompts <- struct{}{}:
-	default:
 	}
 }
 
@@ -195,6 +187,7 @@ func (f *fronts) settle(ctx context.Context, group *errgroup.Group) {
 	defer f.mu.Unlock()
 	set := f.limits()
 	set.NSID, set.Bypass = f.rules.nsid, f.rules.bypass
+	f.shared.SetSettings(set) // the slow path keeps the limit where no door is open, too
 	for at, d := range f.doors {
 		if d.front == nil || !d.wanted {
 			continue

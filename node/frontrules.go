@@ -17,6 +17,8 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/parse"
 	"github.com/coredns/coredns/plugin/pkg/transport"
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // doorRules are what a Corefile says of the fast path.
@@ -43,9 +45,6 @@ type planKey struct{}
 // in the list must see every query.
 var harmless = []string{"timeouts", "reload", "nsid", "bind", "ready", "health", "prometheus", "errors", "chaos", "tls",
 	"transfer", pluginName}
-
-// frontSize is what the fast path sends at most over UDP, in octets; a bufsize line may ask for less.
-const frontSize = 1232
 
 // readRules reads the rules from a Corefile that CoreDNS has accepted.
 func readRules(path string, text []byte) (doorRules, error) {
@@ -119,10 +118,10 @@ func nsidData(args []string) []byte {
 
 func smallBuffer(args []string) bool {
 	if len(args) == 0 {
-		return false // the plugin's default is frontSize
+		return false // the plugin's default is what the fast path sends
 	}
 	n, err := strconv.Atoi(args[0])
-	return err != nil || n < frontSize
+	return err != nil || n < front.MaxUDPSize
 }
 
 // requiresTSIG reports whether a tsig block wants signatures on more than transfers, which CoreDNS always answers.

@@ -225,12 +225,12 @@ func (n *Node) makeDNSSEC(o *Options) error {
 	}
 	d := &dnssec{domain: o.Domain, node: n.name, bundle: n.bundle.ID(), created: n.bundle.Created(), file: o.File(dnssecFile), ring: ring,
 		log: n.log.Named("dnssec"), now: time.Now, synced: certs.ClockSynced, ask: n.peers.DNSSEC, state: blankDNSSEC(),
-		heard: map[string]heard{}, faults: map[string]string{}, prompts: make(chan struct{}, 1),
-		changed: func() { n.publisher.prompt() },
+		heard: map[string]heard{}, faults: map[string]string{}, prompts: newPrompt(),
+		changed: func() { n.publisher.prompts.send() },
 		others: func() []string {
 			return slices.DeleteFunc(n.options().names(), func(name string) bool { return name == n.name })
 		}}
-	d.look = (&looker{domain: o.Domain, ring: ring, keys: d.keys, parent: parentServers{o.Domain, findParent(n.askParent, o.Domain)},
+	d.look = (&looker{domain: o.Domain, ring: ring, keys: d.keys, parent: parentServers{o.Domain, n.askParent},
 		records: func() []dns.RR { return n.options().Records },
 		servers: func(ctx context.Context) []nameServerAddr { return nameServerAddrs(ctx, n.roster.Load(), o.DNSPort) }}).look
 	n.dnssec = d

@@ -67,13 +67,13 @@ type parentWatch struct {
 	want func() (w parent.Want, ok bool)
 	ask  func(ctx context.Context, domain string) (parent.View, error)
 	log  *zap.Logger
-	// prompts holds one signal to ask now.
-	prompts chan struct{}
+	// prompts have it ask now.
+	prompts prompt
 	last    atomic.Pointer[ParentStatus]
 }
 
 func newParentWatch(n *Node) *parentWatch {
-	return &parentWatch{log: n.log.Named("parent"), prompts: make(chan struct{}, 1),
+	return &parentWatch{log: n.log.Named("parent"), prompts: newPrompt(),
 		want: func() (parent.Want, bool) {
 			o := n.options()
 			if !o.hasParent() {
@@ -121,14 +121,6 @@ func (n *Node) apexKeys() (out []dns.RR) {
 		out = append(out, s.Lookup(n.options().Domain, t, false).Answer...)
 	}
 	return out
-}
-
-// prompt asks for a new look; it never blocks.
-func (p *parentWatch) prompt() {
-	select {
-	case p.prompts <- struct{}{}:
-	default:
-	}
 }
 
 // run asks until ctx ends, first at once.

@@ -36,7 +36,7 @@ func TestParentWatch(t *testing.T) {
 			err  error
 		}
 		asked, answers := make(chan time.Time), make(chan answer)
-		watch := &parentWatch{log: zap.NewNop(), prompts: make(chan struct{}, 1),
+		watch := &parentWatch{log: zap.NewNop(), prompts: newPrompt(),
 			want: func() (parent.Want, bool) { return o.Wanted(nil, true), true },
 			ask: func(context.Context, string) (parent.View, error) {
 				asked <- time.Now()
@@ -70,7 +70,7 @@ func TestParentWatch(t *testing.T) {
 		}
 		next(parentInterval*9/10, parentInterval*11/10, answer{err: errors.New("no resolver")}, "unknown")
 		next(parentRetry*9/10, parentRetry*11/10, answer{view: good}, "agrees")
-		watch.prompt()
+		watch.prompts.send()
 		next(0, 0, answer{view: wrong}, "differs")
 		cancel()
 		if err := <-done; err != nil {

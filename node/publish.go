@@ -46,9 +46,8 @@ type publisher struct {
 	file string
 	log  *zap.Logger
 	// asks carries views that must be published before the asker goes on; closed never.
-	asks chan ask
-	// prompts holds one signal to look again.
-	prompts chan struct{}
+	asks    chan ask
+	prompts prompt
 
 	// Owned by run.
 	views   []roster.View
@@ -70,7 +69,7 @@ type ask struct {
 
 func newPublisher(n *Node, z *zone.Publisher) *publisher {
 	return &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
-		asks: make(chan ask), prompts: make(chan struct{}, 1)}
+		asks: make(chan ask), prompts: newPrompt()}
 }
 
 // load reads the last good roster. A damaged file is logged and left out: the other nodes and the marker know too.
@@ -108,14 +107,6 @@ func (p *publisher) publish(v roster.View) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// prompt asks for a new look; it never blocks.
-func (p *publisher) prompt() {
-	select {
-	case p.prompts <- struct{}{}:
-	default:
 	}
 }
 

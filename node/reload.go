@@ -46,11 +46,11 @@ func (n *Node) applyOptions(o *Options) {
 		n.log.Warn(w)
 	}
 	n.corefile.Store(nil)
-	n.publisher.prompt()
+	n.publisher.prompts.send()
 	n.transfers.notifier.Changed() // signed or not, and the name servers
 	n.certs.Reconcile()
 	n.boot.Prompt()
-	n.parent.prompt()
+	n.parent.prompts.send()
 	if err := n.keepLastGood(o); err != nil {
 		n.log.Error("the Corefile serves, but a start without it would use an older one", zap.Error(err))
 	}

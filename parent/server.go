@@ -145,6 +145,9 @@ func (s *Server) readDS(r *dns.Msg, v *View) error {
 	if r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError {
 		return fmt.Errorf("it answers %s when asked for DS", dns.RcodeToString[r.Rcode])
 	}
+	if !r.Authoritative {
+		return errors.New("it answers for DS without authority") // then an empty answer is no denial
+	}
 	for _, rr := range r.Answer {
 		if isAt[*dns.DS](rr, v.Domain) {
 			s.DS = append(s.DS, rr.(*dns.DS))

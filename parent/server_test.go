@@ -150,6 +150,7 @@ func TestReferrals(t *testing.T) {
 		{"REFUSED", rcode(dns.RcodeRefused), Unknown, "it answers REFUSED, so it does not serve example.com."},
 		{"upward referral", reply(t, false, "--", ". 60 IN NS a.root."), Unknown, "neither delegates"},
 		{"a cache", reply(t, false, "rack1.example.com. 60 IN NS infra0.rack1.example.com."), Unknown, "it answers from a cache"},
+		{"no DS without authority", byType(good, reply(t, false, "--", soa)), Unknown, "it answers for DS without authority"},
 		{"DS refused", byType(good, rcode(dns.RcodeServerFailure)), Unknown, "it answers SERVFAIL when asked for DS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

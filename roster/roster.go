@@ -56,6 +56,17 @@ func (n Node) PeerHost() string {
 	return n.Name
 }
 
+// OnePerFamily returns the first IPv4 and then the first IPv6 address: those that are published of a list. etcd compares
+// what a name resolves to with one URL.
+func OnePerFamily(addrs []netip.Addr) (out []netip.Addr) {
+	for _, want4 := range []bool{true, false} {
+		if i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Is4() == want4 }); i >= 0 {
+			out = append(out, addrs[i])
+		}
+	}
+	return out
+}
+
 // NameServer is one entry of the zone's NS set.
 type NameServer struct {
 	// Name is an absolute, lower-case domain name with its trailing dot.

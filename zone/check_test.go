@@ -58,6 +58,9 @@ func TestCompileRefuses(t *testing.T) {
 		{"contact", func(s *source) { s.Options.Contact = "ops@example.org" }, "is a mail address"},
 		{"contact name", func(s *source) { s.Options.Contact = "a..b" }, "is not a domain name"},
 		{"ttl", func(s *source) { s.Options.TTL = 1 }, "ttl 1ns"},
+		{"record of a node", func(s *source) {
+			s.Options.Records = mustRecords("infra0." + apex + " 30 IN A 192.0.2.99")
+		}, "stands at a name of a node"},
 		{"long ttl", func(s *source) { s.Options.TTL = 2 * maxTTL }, "ttl 2h0m0s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // FuzzServeDNS feeds whatever unpacks to the handler as CoreDNS would: it never panics, and what it writes can be
@@ -58,7 +60,7 @@ func serveFuzzed(t *testing.T, h *Handler, packet []byte, tcp, scrub bool) {
 	if !tcp {
 		limit = dns.MinMsgSize
 		if opt := q.IsEdns0(); opt != nil {
-			limit = min(max(int(opt.UDPSize()), dns.MinMsgSize), maxUDPSize)
+			limit = min(max(int(opt.UDPSize()), dns.MinMsgSize), front.MaxUDPSize)
 		}
 	}
 	w := (&wire{}).over(tcp)

@@ -4,15 +4,12 @@ import (
 	"slices"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
-const (
-	// maxUDPSize is the largest answer over UDP in octets: what fits an IPv6 path MTU of 1280 unfragmented
-	// (DNS flag day 2020).
-	maxUDPSize = 1232
-	// nsidRoom is kept free for the option that plugin nsid adds behind our back: four octets and a host name.
-	nsidRoom = 4 + 64
-)
+// nsidRoom is kept free for the option that plugin nsid adds behind our back: four octets and a host name.
+const nsidRoom = 4 + 64
 
 // reply turns an answer into a message for the asker of r that fits its transport.
 func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
@@ -45,10 +42,10 @@ func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
 	if proto == "udp" {
 		// RFC 6891 §6.2.3 and §6.2.4: sizes below 512 count as 512. CoreDNS copies the query's size into the answer's
 		// OPT and cuts answers to it, so the query's is lowered to what this server sends, as plugin bufsize does.
-		asked.SetUDPSize(min(max(asked.UDPSize(), dns.MinMsgSize), maxUDPSize))
+		asked.SetUDPSize(min(max(asked.UDPSize(), dns.MinMsgSize), front.MaxUDPSize))
 	}
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-	opt.SetUDPSize(maxUDPSize)
+	opt.SetUDPSize(front.MaxUDPSize)
 	// RFC 3225 §3: the DO bit is copied into the answer.
 	opt.SetDo(asked.Do())
 	if a.cookie != "" {
@@ -70,7 +67,7 @@ func budget(r *dns.Msg, opt *dns.OPT, proto string) int {
 		size = dns.MinMsgSize
 		if asked := r.IsEdns0(); asked != nil {
 			// RFC 6891 §6.2.5: the smaller of what the asker takes and what this server sends.
-			size = int(min(max(asked.UDPSize(), dns.MinMsgSize), maxUDPSize))
+			size = int(min(max(asked.UDPSize(), dns.MinMsgSize), front.MaxUDPSize))
 		}
 	}
 	if opt != nil {

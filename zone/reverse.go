@@ -94,8 +94,8 @@ func (c *reverseCompiler) compile(r roster.Roster, o Options) (*Snapshot, map[st
 func (b *builder) reverse(v Reverse) {
 	b.authority()
 	for _, n := range b.roster.Nodes {
-		b.pointers(v, onePerFamily(n.Addrs), n.Name)
-		b.pointers(v, onePerFamily(n.PeerAddrs), n.PeerHost())
+		b.pointers(v, roster.OnePerFamily(n.Addrs), n.Name)
+		b.pointers(v, roster.OnePerFamily(n.PeerAddrs), n.PeerHost())
 	}
 	if b.options.Signer != nil {
 		b.signing()

@@ -1,11 +1,6 @@
 package zone
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -47,32 +42,6 @@ func readdress(r roster.Roster, i, round int) roster.Roster {
 	return r
 }
 
-// benchSigner signs with a key of its own.
-func benchSigner(b *testing.B) sign.Signer {
-	b.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		b.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		b.Fatal(err)
-	}
-	ring, err := sign.NewRing(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err != nil {
-		b.Fatal(err)
-	}
-	state, err := sign.SwitchOn(sign.State{}, ring, sign.Clock{Now: time.Now(), Plausible: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	s, err := sign.New(apex, state, ring)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return s
-}
-
 func heap() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -90,9 +59,9 @@ func BenchmarkPublish(b *testing.B) {
 		signer   sign.Signer
 	}{
 		{"100nodes", 33, nil},
-		{"100nodes/signed", 33, benchSigner(b)},
+		{"100nodes/signed", 33, signers(b, time.Now())[0]},
 		{"100000clusters", 100000, nil},
-		{"100000clusters/signed", 100000, benchSigner(b)},
+		{"100000clusters/signed", 100000, signers(b, time.Now())[0]},
 	} {
 		b.Run(size.name, func(b *testing.B) {
 			before := heap()

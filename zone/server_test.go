@@ -18,6 +18,8 @@ import (
 	_ "github.com/coredns/coredns/plugin/chaos"
 	_ "github.com/coredns/coredns/plugin/nsid"
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // underTest is the store that the Corefiles of these tests serve.
@@ -138,8 +140,8 @@ func checkEDNSOverSockets(t *testing.T, at endpointAddr) {
 	q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID})
 	got := exchange(t, at, q)
 	opt := got.IsEdns0()
-	if opt == nil || opt.UDPSize() != maxUDPSize || !opt.Do() || len(opt.Option) != 1 || opt.Option[0].(*dns.EDNS0_NSID).Nsid != "696e66726130" {
-		t.Errorf("OPT %v, want size %d, DO and the NSID", opt, maxUDPSize)
+	if opt == nil || opt.UDPSize() != front.MaxUDPSize || !opt.Do() || len(opt.Option) != 1 || opt.Option[0].(*dns.EDNS0_NSID).Nsid != "696e66726130" {
+		t.Errorf("OPT %v, want size %d, DO and the NSID", opt, front.MaxUDPSize)
 	}
 	if got.Truncated || len(got.Answer) != 9 {
 		t.Errorf("with NSID:\n%v", got)

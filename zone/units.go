@@ -30,6 +30,10 @@ func (b *builder) zone() {
 	b.add(&dns.TXT{Hdr: header("_tcp."+b.domain, dns.TypeTXT, b.options.ttl()), Txt: []string{"etcd-dns"}})
 	b.fixed = append(b.fixed, b.domain, "_tcp."+b.domain)
 	for _, rr := range b.options.Records {
+		// The Corefile's checks know its own nodes; a node that only a member list still names has its name all the same.
+		if _, taken := hostAddrs(b.roster, rr.Header().Name); taken {
+			b.err = refuse("give the record another name", "the record %s stands at a name of a node", rr.Header().Name)
+		}
 		b.add(rr)
 		b.fixed = append(b.fixed, rr.Header().Name)
 	}
@@ -115,9 +119,9 @@ func (b *builder) host(n roster.Node) {
 		// The node exists and has an address that is not known here, so that NODATA would be a guess.
 		e.unready = noAddress(name)
 	}
-	b.addresses(name, onePerFamily(n.Addrs), b.options.ttl())
+	b.addresses(name, roster.OnePerFamily(n.Addrs), b.options.ttl())
 	if len(n.PeerAddrs) > 0 {
-		b.addresses(n.PeerHost()+"."+b.domain, onePerFamily(n.PeerAddrs), b.options.ttl())
+		b.addresses(n.PeerHost()+"."+b.domain, roster.OnePerFamily(n.PeerAddrs), b.options.ttl())
 	}
 }
 
@@ -140,16 +144,6 @@ func (b *builder) addresses(name string, addrs []netip.Addr, ttl uint32) {
 	}
 }
 
-// onePerFamily returns the first IPv4 and the first IPv6 address.
-func onePerFamily(addrs []netip.Addr) (out []netip.Addr) {
-	for _, want4 := range []bool{true, false} {
-		if i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Is4() == want4 }); i >= 0 {
-			out = append(out, addrs[i])
-		}
-	}
-	return out
-}
-
 // apexAddresses adds the addresses of the default cluster's client-serving members, for clients that know no SRV.
 func (b *builder) apexAddresses() {
 	why, wait := unknown(b.roster)
@@ -160,7 +154,7 @@ func (b *builder) apexAddresses() {
 		if len(n.Addrs) == 0 {
 			why, wait = noAddress(m.Node+"."+b.domain), true
 		}
-		addrs = append(addrs, onePerFamily(n.Addrs)...)
+		addrs = append(addrs, roster.OnePerFamily(n.Addrs)...)
 	}
 	if wait {
 		b.unready(b.domain, why, dns.TypeA, dns.TypeAAAA)

@@ -43,11 +43,8 @@ func dnssecCommand(use string, do dnssecAction, after string) *cobra.Command {
 		if err := oneOf("-o", output, "text", "json"); err != nil {
 			return err
 		}
-		o, _, err := node.ReadLastGood(p.corefile, p.data) // a wrong Corefile is status's to report
+		o, err := p.running()
 		if err != nil {
-			return err
-		}
-		if err := o.Override(p.name, p.data); err != nil {
 			return err
 		}
 		s, err := do(cmd.Context(), o)

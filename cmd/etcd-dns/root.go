@@ -81,6 +81,16 @@ func (p *place) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.data, "data", "", "the data `DIR`, instead of the Corefile's")
 }
 
+// running is options for commands that ask the node: it may run on the last good Corefile, and a wrong one is status's to
+// report.
+func (p *place) running() (*node.Options, error) {
+	o, _, err := node.ReadLastGood(p.corefile, p.data)
+	if err != nil {
+		return nil, err
+	}
+	return o, o.Override(p.name, p.data)
+}
+
 // options reads the Corefile and lays the flags over it.
 func (p *place) options() (*node.Options, error) {
 	o, err := node.ReadCorefile(p.corefile)

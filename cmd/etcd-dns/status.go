@@ -32,11 +32,8 @@ func newStatus() *cobra.Command {
 			if err := oneOf("-o", output, "text", "json"); err != nil {
 				return err
 			}
-			o, _, err := node.ReadLastGood(p.corefile, p.data) // what is wrong is in the status itself
+			o, err := p.running()
 			if err != nil {
-				return err
-			}
-			if err := o.Override(p.name, p.data); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)

@@ -28,11 +28,8 @@ func newZone() *cobra.Command {
 			if err := oneOf("-o", output, "text", "json"); err != nil {
 				return err
 			}
-			o, _, err := node.ReadLastGood(p.corefile, p.data) // the node may run on that one
+			o, err := p.running()
 			if err != nil {
-				return err
-			}
-			if err := o.Override(p.name, p.data); err != nil {
 				return err
 			}
 			name := ""

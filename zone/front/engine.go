@@ -19,11 +19,12 @@ const (
 	missed
 )
 
+// MaxUDPSize is the largest answer over UDP in octets: what fits an IPv6 path MTU of 1280 unfragmented (DNS flag day
+// 2020).
+const MaxUDPSize = 1232
+
 const (
 	headerLen = 12 // octets, RFC 1035 §4.1.1
-	// maxUDPSize is the largest answer over UDP in octets: what fits an IPv6 path MTU of 1280 unfragmented
-	// (DNS flag day 2020).
-	maxUDPSize = 1232
 
 	// Bits of the header's octets 2 and 3 (RFC 1035 §4.1.1, RFC 4035 §3.2.2).
 	flagQR, flagOpcode, flagTC, flagRD = 0x80, 0x78, 0x02, 0x01
@@ -65,7 +66,7 @@ func (e *engine) handle(packet []byte, from netip.Addr, tcp bool, out []byte) (n
 	x := exchange{query: &q, settings: set, from: from.Unmap(), tcp: tcp, limit: min(len(out), dns.MaxMsgSize)}
 	if !tcp {
 		// RFC 6891 §6.2.3 to §6.2.5: the smaller of what the asker takes, 512 at least, and what this server sends.
-		x.limit = min(x.limit, max(int(q.size), dns.MinMsgSize), maxUDPSize)
+		x.limit = min(x.limit, max(int(q.size), dns.MinMsgSize), MaxUDPSize)
 	}
 	if q.cookie != nil {
 		x.secrets = e.shared.Cookies.secrets.Load()

@@ -65,7 +65,7 @@ func BenchmarkEngine(b *testing.B) {
 			b.Run(label, func(b *testing.B) {
 				e := newTestEngine(b)
 				e.shared.SetSettings(set)
-				out := make([]byte, maxUDPSize)
+				out := make([]byte, MaxUDPSize)
 				b.ReportAllocs()
 				for b.Loop() {
 					e.handle(packet, testClient, false, out)

@@ -39,7 +39,7 @@ func reference(s *Shared, z *fakeZone, packet []byte, tcp bool) (m *dns.Msg, can
 		if !tcp {
 			limit = dns.MinMsgSize
 			if asked != nil {
-				limit = int(min(max(asked.UDPSize(), dns.MinMsgSize), maxUDPSize))
+				limit = int(min(max(asked.UDPSize(), dns.MinMsgSize), MaxUDPSize))
 			}
 		}
 		if opt != nil {
@@ -65,7 +65,7 @@ func referenceOPT(s *Shared, asked *dns.OPT, tcp bool) (opt *dns.OPT, malformed 
 		return nil, false
 	}
 	opt = &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-	opt.SetUDPSize(maxUDPSize)
+	opt.SetUDPSize(MaxUDPSize)
 	opt.SetDo(asked.Do())
 	var nsid, cookie, keepalive dns.EDNS0
 	for _, o := range asked.Option {
@@ -132,7 +132,7 @@ func FuzzEngine(f *testing.F) {
 	e := newTestEngine(f)
 	z := newFakeZone(f)
 	f.Fuzz(func(t *testing.T, packet []byte, tcp bool) {
-		size := maxUDPSize
+		size := MaxUDPSize
 		if tcp {
 			size = dns.MaxMsgSize
 		}
@@ -163,7 +163,7 @@ func FuzzEngine(f *testing.F) {
 		if got.Len() != n {
 			t.Fatalf("%d octets, of which the message has %d", n, got.Len())
 		}
-		if opt := got.IsEdns0(); !tcp && (n > maxUDPSize || opt == nil && n > dns.MinMsgSize) {
+		if opt := got.IsEdns0(); !tcp && (n > MaxUDPSize || opt == nil && n > dns.MinMsgSize) {
 			t.Fatalf("%d octets over UDP", n)
 		}
 	})

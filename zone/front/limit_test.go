@@ -255,7 +255,7 @@ func TestAddrSet(t *testing.T) {
 // flood sends the same query n times each second and returns what went in and out after the first limited answer.
 func flood(t *testing.T, e *engine, packet []byte, from netip.Addr, perSecond, seconds int) (in, out int) {
 	t.Helper()
-	buf := make([]byte, maxUDPSize)
+	buf := make([]byte, MaxUDPSize)
 	for s := range seconds {
 		e.shared.Clock.Set(testTime.Add(time.Duration(s) * time.Second))
 		for range perSecond {

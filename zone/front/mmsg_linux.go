@@ -52,7 +52,7 @@ type batch struct {
 		b [controlSize]byte
 	}
 	in  [batchSize][maxQuery]byte
-	out [batchSize][maxUDPSize]byte
+	out [batchSize][MaxUDPSize]byte
 
 	warmer    Warmer // nil if the answerer is none
 	questions [batchSize][]byte
