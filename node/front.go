@@ -84,13 +84,17 @@ func (f *fronts) open(at netip.AddrPort) {
 	}
 }
 
-// acceptUpdate lets UPDATE through beside what CoreDNS takes, so that the zone can refuse it (RFC 2136 §3.3).
+// acceptUpdate lets UPDATE through beside what CoreDNS takes, so that the zone can refuse it (RFC 2136 §3.3). It names one
+// zone (§2.3), as CoreDNS's own listeners want it.
 func acceptUpdate(h dns.Header) dns.MsgAcceptAction {
 	const response, opcode = 1 << 15, 0xf
-	if h.Bits&response == 0 && int(h.Bits>>11)&opcode == dns.OpcodeUpdate {
-		return dns.MsgAccept
+	switch {
+	case h.Bits&response != 0 || int(h.Bits>>11)&opcode != dns.OpcodeUpdate:
+		return dns.DefaultMsgAcceptFunc(h)
+	case h.Qdcount != 1:
+		return dns.MsgReject
 	}
-	return dns.DefaultMsgAcceptFunc(h)
+	return dns.MsgAccept
 }
 
 // serve makes s the server behind its address's front.

@@ -141,7 +141,7 @@ func metaType(qtype uint16) (Answer, bool) {
 		// RFC 2930 §2: TKEY is for servers that negotiate keys.
 		return Answer{Rcode: dns.RcodeFormatError}, true
 	}
-	// RFC 8906 §3.1.4: meta types that are not supported, MAILA and MAILB too, may get NOTIMP.
+	// RFC 8906 §3.1.2: meta types that are not supported, MAILA and MAILB too, may get NOTIMP.
 	return Answer{Rcode: dns.RcodeNotImplemented}, true
 }
 

@@ -14,8 +14,10 @@ const nsidRoom = 4 + 64
 // reply turns an answer into a message for the asker of r that fits its transport.
 func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 	m := new(dns.Msg)
-	// RFC 1035 §4.1.1, RFC 4343 §4.1: id, RD, CD and the question go back bit for bit, letter case included.
+	// RFC 1035 §4.1.1, RFC 4343 §4.1: id, RD and the question go back bit for bit, letter case included. RFC 4035 §3.1.6: an
+	// authoritative server clears CD.
 	m.SetReply(r)
+	m.CheckingDisabled = false
 	m.Rcode = a.Rcode
 	m.Authoritative = a.AA
 	m.Truncated = a.truncated
@@ -26,7 +28,7 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 
 	var opt *dns.OPT
 	if asked := r.IsEdns0(); asked != nil {
-		opt = answerOPT(asked, a, proto)
+		opt = answerOPT(asked, a)
 	}
 	fit(m, budget(r, opt, proto))
 	if opt != nil {
@@ -38,12 +40,11 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 
 // answerOPT returns the OPT record for an answer to a query that had asked. It is never the query's own record, which
 // would give its options and its Z bits back (RFC 6891 §6.1.2 and §6.1.4).
-func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
-	if proto == "udp" {
-		// RFC 6891 §6.2.3 and §6.2.4: sizes below 512 count as 512. CoreDNS copies the query's size into the answer's
-		// OPT and cuts answers to it, so the query's is lowered to what this server sends, as plugin bufsize does.
-		asked.SetUDPSize(min(max(asked.UDPSize(), dns.MinMsgSize), front.MaxUDPSize))
-	}
+func answerOPT(asked *dns.OPT, a Answer) *dns.OPT {
+	// RFC 6891 §6.2.3 and §6.2.4: sizes below 512 count as 512. CoreDNS copies the query's size into the answer's OPT,
+	// where it is to be this server's own, and cuts answers over UDP to it. So the query's is lowered to what this server
+	// sends, as plugin bufsize does.
+	asked.SetUDPSize(min(max(asked.UDPSize(), dns.MinMsgSize), front.MaxUDPSize))
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
 	opt.SetUDPSize(front.MaxUDPSize)
 	// RFC 3225 §3: the DO bit is copied into the answer.

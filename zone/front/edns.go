@@ -89,6 +89,19 @@ func (q *query) readOPT(rr []byte) bool {
 	return true
 }
 
+// hasOPT reports whether a query carries an OPT record, of any version and however malformed its options are, and its DO
+// bit. It looks where resolvers put it: right behind the question. RFC 6891 §7: also FORMERR comes with OPT then, so that
+// nobody takes this server for one without EDNS.
+func hasOPT(packet []byte) (do, ok bool) {
+	end := nameEnd(packet)
+	if end == 0 || string(packet[6:10]) != "\x00\x00\x00\x00" || string(packet[10:12]) == "\x00\x00" || len(packet) < end+4+optLen {
+		return false, false
+	}
+	const flags = 7
+	rr := packet[end+4:]
+	return rr[flags]&0x80 != 0, rr[0] == 0 && binary.BigEndian.Uint16(rr[1:]) == dns.TypeOPT
+}
+
 // readOption takes one option. Those that are not known are ignored (RFC 6891 §6.1.2).
 func (q *query) readOption(code uint16, data []byte) bool {
 	switch code {

@@ -26,9 +26,8 @@ const MaxUDPSize = 1232
 const (
 	headerLen = 12 // octets, RFC 1035 §4.1.1
 
-	// Bits of the header's octets 2 and 3 (RFC 1035 §4.1.1, RFC 4035 §3.2.2).
+	// Bits of the header's octet 2 (RFC 1035 §4.1.1).
 	flagQR, flagOpcode, flagTC, flagRD = 0x80, 0x78, 0x02, 0x01
-	flagCD                             = 0x10
 )
 
 // engine turns query packets into answer packets. It does no I/O and does not allocate. Each reader owns one: it is
@@ -109,10 +108,10 @@ func (e *engine) begin(packet []byte, q *query, out []byte) {
 
 // header makes the header of a query, or of an answer to it, one of an answer with nothing but the question.
 func header(out []byte) {
-	// RFC 1035 §4.1.1: opcode and RD are copied. RFC 4035 §3.2.2: CD is copied; §3.1.6: an authoritative server clears
-	// AD. The other bits are the answerer's, or are zero. This is what CoreDNS's answers have (dns.Msg.SetReply).
+	// RFC 1035 §4.1.1: opcode and RD are copied. RFC 4035 §3.1.6: an authoritative server clears AD and CD. The other bits
+	// are the answerer's, or are zero.
 	out[2] = flagQR | out[2]&(flagOpcode|flagRD)
-	out[3] &= flagCD
+	out[3] = 0
 	copy(out[4:headerLen], "\x00\x01\x00\x00\x00\x00\x00\x00")
 }
 

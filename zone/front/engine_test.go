@@ -153,7 +153,7 @@ func TestEngineHeader(t *testing.T) {
 		}
 		packet[2], packet[3] = byte(flags>>8), byte(flags)
 		m, out := ask(t, e, packet, testClient, false)
-		want := uint16(0x8400) | uint16(flags)&0x0110 // QR, AA; RD and CD as they were
+		want := uint16(0x8400) | uint16(flags)&0x0100 // QR, AA; RD as it was
 		if got := uint16(out[2])<<8 | uint16(out[3]); got != want {
 			t.Fatalf("flags %04x: %04x, want %04x", flags, got, want)
 		}

@@ -44,7 +44,7 @@ type Result struct {
 // Answerer answers questions from packed wire forms. Answer is called from several goroutines at once and does not
 // allocate.
 type Answerer interface {
-	// Answer completes the message in msg[:n]: a header with ID, QR, opcode, RD and CD set, the counts 1, 0, 0, 0, and
+	// Answer completes the message in msg[:n]: a header with ID, QR, opcode and RD set, the counts 1, 0, 0, 0, and
 	// the question as it was sent, from octet 12 on. It appends sections to at most limit octets, len(msg) at most,
 	// and sets AA, TC, RCODE and the counts. The caller has taken the room of what it adds itself, the OPT record, off
 	// limit. On a miss the header and the question are unchanged.

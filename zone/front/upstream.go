@@ -111,8 +111,14 @@ func (u *upstream) serve(s Server, w *exchangeWriter) {
 	case dns.MsgIgnore:
 		return
 	case dns.MsgAccept:
-		if err := r.Unpack(w.packet); err != nil {
+		// miekg/dns takes a header alone for a message without sections, whatever its counts say.
+		if err := r.Unpack(w.packet); err != nil || len(r.Question) != 1 {
 			w.refuse(r, dns.RcodeFormatError)
+			return
+		}
+		if opt := r.IsEdns0(); opt != nil && opt.Version() != 0 {
+			// RFC 6891 §6.1.3: BADVERS, with the version that this server has. CoreDNS's own has no DO bit (RFC 8906 §8.2.9).
+			w.refuse(r, dns.RcodeBadVers)
 			return
 		}
 	case dns.MsgRejectNotImplemented:

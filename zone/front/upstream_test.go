@@ -109,41 +109,80 @@ func TestTSIGChain(t *testing.T) {
 	}
 }
 
-// Headers are judged before the rest is read, and refused as dns.Server refuses them.
+// What the full server is not asked about is refused with the query's ID, opcode and RD, and with OPT if it had one.
 func TestHeaderChecks(t *testing.T) {
+	const asked = -1 // the full server is
+	const silent = -2
 	edit := func(change func(*dns.Msg)) []byte { return query1(t, "example.org.", dns.TypeSOA, change) }
+	allBits := func(b []byte) []byte {
+		b[2], b[3] = b[2]|0x07, b[3]|0xf0 // AA, TC and RD; RA, Z, AD and CD
+		return b
+	}
 	counts := edit(nil)
 	counts[10], counts[11] = 0xff, 0xff
 	cut := edit(nil)
+	version1 := func(do bool) func(*dns.Msg) {
+		return func(m *dns.Msg) { m.SetEdns0(4096, do).IsEdns0().SetVersion(1) }
+	}
+	behind := func(m *dns.Msg) { // OPT is not the first record
+		m.Extra = append(m.Extra, &dns.TXT{Hdr: dns.RR_Header{Name: "example.org.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{"x"}})
+		version1(true)(m)
+	}
+	brokenOption := edit(withOPT(4096, true, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, Address: net.IPv4zero}))
+	brokenOption[len(brokenOption)-3] = 9 // family
+	const noOPT, opt, optDO = "", "OPT", "OPT DO"
 	for _, c := range []struct {
 		name   string
 		packet []byte
-		rcode  int // -1 for no answer, -2 for the server's
+		rcode  int
+		edns   string
 	}{
-		{"good", edit(nil), -2},
-		{"an answer", edit(func(m *dns.Msg) { m.Response = true }), -1},
-		{"UPDATE", edit(func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), dns.RcodeNotImplemented},
-		{"two questions", edit(func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), dns.RcodeFormatError},
-		{"counts", counts, dns.RcodeFormatError},
-		{"cut", cut[:len(cut)-3], dns.RcodeFormatError},
-		{"short", cut[:11], -1},
+		{"good", edit(nil), asked, noOPT},
+		{"an answer", edit(func(m *dns.Msg) { m.Response = true }), silent, noOPT},
+		{"UPDATE", edit(func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), dns.RcodeNotImplemented, noOPT},
+		{"opcode 15, all bits set", allBits(edit(func(m *dns.Msg) { m.Opcode = 15 })), dns.RcodeNotImplemented, noOPT},
+		{"opcode 15 with EDNS", edit(func(m *dns.Msg) { m.Opcode = 15; m.SetEdns0(4096, true) }), dns.RcodeNotImplemented, noOPT},
+		{"two questions", edit(func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), dns.RcodeFormatError, noOPT},
+		{"NOTIFY without question, all bits set", allBits(edit(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify; m.Question = nil })), dns.RcodeFormatError, noOPT},
+		{"counts", counts, dns.RcodeFormatError, noOPT},
+		{"cut", cut[:len(cut)-3], dns.RcodeFormatError, noOPT},
+		{"a header alone that counts a question", edit(nil)[:headerLen], dns.RcodeFormatError, noOPT},
+		{"short", cut[:11], silent, noOPT},
+		{"EDNS version 1", edit(version1(false)), dns.RcodeBadVers, opt},
+		{"EDNS version 1 with DO", allBits(edit(version1(true))), dns.RcodeBadVers, optDO},
+		{"EDNS version 1 behind a record", edit(behind), dns.RcodeBadVers, optDO},
+		{"a malformed option", allBits(brokenOption), dns.RcodeFormatError, optDO},
 	} {
-		served := false
-		out := deliver(t, serverFunc(func(dns.ResponseWriter, *dns.Msg) { served = true }), slices.Clone(c.packet))
-		if served != (c.rcode == -2) || (len(out) == 1) != (c.rcode >= 0) {
-			t.Errorf("%s: served %v, %d answers", c.name, served, len(out))
-			continue
-		}
-		if c.rcode < 0 {
-			continue
-		}
-		m := new(dns.Msg)
-		if err := m.Unpack(out[0]); err != nil || m.Rcode != c.rcode || m.Id != 0xbeef || !m.Response || m.Authoritative {
-			t.Errorf("%s: %v\n%v", c.name, err, m)
-		}
-		if wantOp := int(c.packet[2] & flagOpcode >> 3); c.rcode == dns.RcodeNotImplemented && m.Opcode != wantOp {
-			t.Errorf("%s: opcode %d, want %d", c.name, m.Opcode, wantOp)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			served := false
+			out := deliver(t, serverFunc(func(dns.ResponseWriter, *dns.Msg) { served = true }), slices.Clone(c.packet))
+			if served != (c.rcode == asked) || (len(out) == 1) != (c.rcode >= 0) {
+				t.Fatalf("served %v, %d answers", served, len(out))
+			}
+			if c.rcode < 0 {
+				return
+			}
+			m := new(dns.Msg)
+			if err := m.Unpack(out[0]); err != nil {
+				t.Fatal(err)
+			}
+			want := dns.MsgHdr{Id: 0xbeef, Response: true, Opcode: int(c.packet[2] & flagOpcode >> 3), RecursionDesired: c.packet[2]&flagRD != 0, Rcode: c.rcode}
+			if m.MsgHdr != want {
+				t.Errorf("header %+v, want %+v", m.MsgHdr, want)
+			}
+			edns := noOPT
+			if o := m.IsEdns0(); o != nil {
+				if edns = opt; o.Do() {
+					edns = optDO
+				}
+				if o.Version() != 0 || o.UDPSize() != MaxUDPSize || len(o.Option) > 0 {
+					t.Errorf("OPT %v", o)
+				}
+			}
+			if edns != c.edns || len(m.Answer)+len(m.Ns) > 0 {
+				t.Errorf("%q, want %q:\n%v", edns, c.edns, m)
+			}
+		})
 	}
 }
 

@@ -36,16 +36,22 @@ func (w *exchangeWriter) verify(r *dns.Msg) {
 	}
 }
 
-// refuse answers with a header and an rcode, without the records of the query.
+// refuse answers what the full server is not asked about: with the header, the question as far as it was read, and an
+// OPT record if the query has one.
 func (w *exchangeWriter) refuse(r *dns.Msg, rcode int) {
-	opcode := r.Opcode
-	r.SetRcodeFormatError(r)
-	if r.Rcode = rcode; rcode == dns.RcodeNotImplemented {
-		r.Opcode = opcode // RFC 1035 §4.1.1: the opcode is copied
+	m := new(dns.Msg)
+	// RFC 1035 §4.1.1: ID, opcode and RD are copied. The other bits of a query mean nothing in an answer (RFC 8906 §2).
+	m.Id, m.Response, m.Opcode, m.RecursionDesired, m.Rcode = r.Id, true, r.Opcode, r.RecursionDesired, rcode
+	if m.Question = r.Question; len(m.Question) == 1 {
+		do, edns := hasOPT(w.packet)
+		if opt := r.IsEdns0(); opt != nil {
+			do, edns = opt.Do(), true
+		}
+		if edns {
+			m.SetEdns0(MaxUDPSize, do)
+		}
 	}
-	r.Zero = false
-	r.Answer, r.Ns, r.Extra = nil, nil, nil
-	_ = w.WriteMsg(r) // the asker is gone, or asks again
+	_ = w.WriteMsg(m) // the asker is gone, or asks again
 }
 
 // LocalAddr is the address that was asked.
