@@ -61,6 +61,8 @@ func (s *nameServer) register() error {
 	caddy.Quiet, dnsserver.Quiet = true, true
 	plugin.Register(pluginName, s.setup)
 	plugin.Register(transferName, s.setupTransfer)
+	// CoreDNS refuses every class but IN itself unless a plugin of this list is in a server block.
+	dnsserver.EnableChaos[pluginName] = struct{}{}
 	if err := dnsserver.SetDirectives(Directives()); err != nil {
 		return fmt.Errorf("set the plugin order: %w", err)
 	}
@@ -127,6 +129,9 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		h.Next = next
 		return h
 	})
+	if err := answerOutside(c); err != nil {
+		return plugin.Error(pluginName, err)
+	}
 	return nil
 }
 

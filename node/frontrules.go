@@ -200,10 +200,16 @@ func (s *nameServer) plan(c *caddy.Controller, cfg *dnsserver.Config) {
 	before := cfg.UDPDecorateWriterFunc
 	cfg.UDPDecorateWriterFunc = func(server *dnsserver.Server) dns.DecorateWriter {
 		s.fronts.serve(server)
+		var more dns.DecorateWriter
 		if before != nil {
-			return before(server)
+			more = before(server)
 		}
-		return nil
+		return func(w dns.Writer) dns.Writer {
+			if w = (refusalWriter{w}); more != nil {
+				w = more(w)
+			}
+			return w
+		}
 	}
 }
 

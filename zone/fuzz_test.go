@@ -2,6 +2,7 @@ package zone
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -34,6 +35,14 @@ func FuzzServeDNS(f *testing.F) {
 	seed(func(q *dns.Msg) { q.SetIxfr(apex, 1, apex, apex) })
 	seed(func(q *dns.Msg) { q.SetNotify(apex) })
 	seed(func(q *dns.Msg) { q.SetUpdate(apex) })
+	seed(func(q *dns.Msg) {
+		q.SetQuestion("example.net.", dns.TypeA).SetEdns0(512, false)
+		q.CheckingDisabled = true
+	})
+	seed(func(q *dns.Msg) {
+		q.SetQuestion("version.bind.", dns.TypeTXT).SetEdns0(512, false)
+		q.Question[0].Qclass = dns.ClassCHAOS
+	})
 	seed(func(q *dns.Msg) { q.Question = nil })
 	seed(func(q *dns.Msg) { q.SetTsig("rack1.", dns.HmacSHA256, 300, 1).SetEdns0(512, false) })
 
@@ -90,6 +99,14 @@ func serveFuzzed(t *testing.T, h *Handler, packet []byte, tcp, scrub bool) {
 	}
 	if got.Authoritative && got.Rcode != dns.RcodeSuccess && got.Rcode != dns.RcodeNameError {
 		t.Fatalf("AA with rcode %d", got.Rcode)
+	}
+	if got.CheckingDisabled || got.AuthenticatedData || got.RecursionAvailable || got.Zero {
+		t.Fatalf("flags of\n%v", got)
+	}
+	opt := got.IsEdns0()
+	explained := opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0EDE })
+	if opt != nil && !explained && (got.Rcode == dns.RcodeRefused || got.Rcode == dns.RcodeServerFailure) {
+		t.Fatalf("no extended error in\n%v", got)
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 // Handler is the CoreDNS plugin etcdsrv. It borrows Zones and owns nothing, so that a reload of the Corefile may
 // start a new instance before the old one ends.
 type Handler struct {
-	// Next is set by CoreDNS while it builds the chain, then read-only. Names outside of the zone go there.
+	// Next is set by CoreDNS while it builds the chain, then read-only. What is in none of our zones goes there; without it
+	// we refuse it.
 	Next plugin.Handler
 
 	zones *Zones
@@ -49,15 +50,13 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 		return dns.RcodeFormatError, nil
 	}
 	q := r.Question[0]
-	// RFC 1035 §3.2.4: the zone is of class IN; version.bind and the like are for the plugins behind us.
-	if q.Qclass != dns.ClassINET {
-		return h.next(ctx, w, r)
-	}
 	snap := h.zones.lookup(q.Name)
-	if snap == nil && !h.zones.empty() {
-		return h.next(ctx, w, r)
+	// RFC 1035 §3.2.4: the zones are of class IN.
+	foreign := q.Qclass != dns.ClassINET || snap == nil && !h.zones.empty()
+	if foreign && h.Next != nil {
+		return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 	}
-	a := h.answer(snap, r)
+	a := answer(snap, r, foreign)
 	var about uint64
 	if snap != nil && a.Rcode == dns.RcodeNameError {
 		about = snap.owner
@@ -67,14 +66,17 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	return write(w, r, h.guard.judge(w, r, &a, about))
 }
 
-// answer decides what to say. snap is nil while there is no zone yet.
-func (h *Handler) answer(snap *Snapshot, r *dns.Msg) Answer {
+// answer decides what to say. snap is nil while there is no zone yet, and for most of what is foreign: not of our zones.
+func answer(snap *Snapshot, r *dns.Msg, foreign bool) Answer {
+	q := r.Question[0]
 	switch {
+	case foreign:
+		return outside(r)
 	case r.Opcode == dns.OpcodeNotify:
 		// RFC 1996 §3.10: NOTIFY is for secondaries, and this is a primary. RFC 2136 §2.2: NOTAUTH.
 		return Answer{Rcode: dns.RcodeNotAuth}
 	case r.Opcode == dns.OpcodeUpdate:
-		// RFC 2136 §3.3: REFUSED where policy allows no update; the roster is the only source of this zone.
+		// RFC 2136 §3.3: REFUSED where policy allows no update; the roster is the only source of this zone. RFC 8914 §4.19.
 		return Answer{Rcode: dns.RcodeRefused, EDE: dns.ExtendedErrorCodeProhibited}
 	case r.Opcode != dns.OpcodeQuery:
 		// RFC 1035 §4.1.1: NOTIMP for the kinds of query that are not supported.
@@ -82,15 +84,26 @@ func (h *Handler) answer(snap *Snapshot, r *dns.Msg) Answer {
 	case snap == nil:
 		return notReady("no zone has been compiled yet")
 	}
-	return snap.Lookup(r.Question[0].Name, r.Question[0].Qtype, wantsDNSSEC(r))
+	return snap.Lookup(q.Name, q.Qtype, wantsDNSSEC(r))
 }
 
-// next passes on what is not ours. An authoritative server with nothing behind it refuses (RFC 1035 §4.1.1: REFUSED).
-func (h *Handler) next(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	if h.Next == nil {
-		return dns.RcodeRefused, nil
+// outside answers for what is in none of our zones. RFC 8914 §4.21: an authoritative server says Not Authoritative in
+// its REFUSED.
+func outside(r *dns.Msg) Answer {
+	a := Answer{Rcode: dns.RcodeRefused, EDE: dns.ExtendedErrorCodeNotAuthoritative}
+	q := r.Question[0]
+	switch {
+	case r.Opcode == dns.OpcodeNotify, r.Opcode == dns.OpcodeUpdate, q.Qtype == dns.TypeAXFR, q.Qtype == dns.TypeIXFR:
+		// RFC 2136 §3.1.2, RFC 5936 §2.2.1: NOTAUTH from a server that is not authoritative for the zone. RFC 1996 has no
+		// rcode of its own.
+		a.Rcode = dns.RcodeNotAuth
+	case r.Opcode != dns.OpcodeQuery:
+		return Answer{Rcode: dns.RcodeNotImplemented} // RFC 1035 §4.1.1
+	case q.Qclass != dns.ClassINET:
+		// RFC 8914 §4.22: Not Supported. Here ends who asks for version.bind of class CH, unless plugin chaos answered.
+		a.EDE = dns.ExtendedErrorCodeNotSupported
 	}
-	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
+	return a
 }
 
 // write sends a, if it is not nil. It returns success whatever a's rcode is: in a plugin's contract SERVFAIL and its

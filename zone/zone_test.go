@@ -269,12 +269,63 @@ func TestQueryTypesAndOpcodes(t *testing.T) {
 	}
 }
 
+// Every REFUSED and SERVFAIL says why to those who sent EDNS (RFC 8914), and so do the NOTAUTH for what is not ours.
 func TestExtendedErrors(t *testing.T) {
-	h := serving(load(t, "born"))
-	for qtype, want := range map[uint16]uint16{dns.TypeAXFR: dns.ExtendedErrorCodeProhibited, dns.TypeNXNAME: dns.ExtendedErrorCodeInvalidQueryType} {
-		got := ask(t, h, new(dns.Msg).SetQuestion(apex, qtype).SetEdns0(1232, false))
-		if o := got.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_EDE).InfoCode != want {
-			t.Errorf("%s: options %v, want extended error %d", dns.TypeToString[qtype], o, want)
+	const none = ^uint16(0)
+	born, unknown, empty := serving(load(t, "born")), serving(load(t, "unknown")), NewHandler(zonesOf(NewStore()), nil)
+	class := func(name string, c uint16) func(*dns.Msg) {
+		return func(m *dns.Msg) { m.SetQuestion(name, dns.TypeTXT).Question[0].Qclass = c }
+	}
+	question := func(name string, qtype uint16) func(*dns.Msg) {
+		return func(m *dns.Msg) { m.SetQuestion(name, qtype) }
+	}
+	for _, tc := range []struct {
+		name    string
+		h       *Handler
+		change  func(*dns.Msg)
+		rcode   int
+		ede     uint16
+		because string
+	}{
+		{"AXFR", born, question(apex, dns.TypeAXFR), dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, ""},
+		{"IXFR", born, func(m *dns.Msg) { m.SetIxfr(apex, 1, apex, apex) }, dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, ""},
+		{"AXFR of another zone", born, question("example.net.", dns.TypeAXFR), dns.RcodeNotAuth, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"IXFR of another zone", born, func(m *dns.Msg) { m.SetIxfr("example.net.", 1, apex, apex) }, dns.RcodeNotAuth, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"UPDATE", born, func(m *dns.Msg) { m.SetUpdate(apex) }, dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, ""},
+		{"UPDATE of another zone", born, func(m *dns.Msg) { m.SetUpdate("example.net.") }, dns.RcodeNotAuth, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"NOTIFY", born, func(m *dns.Msg) { m.SetNotify(apex) }, dns.RcodeNotAuth, none, ""},
+		{"NOTIFY of another zone", born, func(m *dns.Msg) { m.SetNotify("example.net.") }, dns.RcodeNotAuth, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"another opcode", born, func(m *dns.Msg) { m.SetQuestion("example.net.", dns.TypeA).Opcode = dns.OpcodeStatus }, dns.RcodeNotImplemented, none, ""},
+		{"another zone", born, question("example.net.", dns.TypeA), dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"the parent's", born, question("example.org.", dns.TypeDS), dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"the root", born, question(".", dns.TypeNS), dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"another zone while ours is not known", unknown, question("example.net.", dns.TypeA), dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, ""},
+		{"version.bind", born, class("version.bind.", dns.ClassCHAOS), dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, ""},
+		{"class ANY", born, class(apex, dns.ClassANY), dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, ""},
+		{"an unknown class", born, class(apex, 65280), dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, ""},
+		{"an unknown class, no zone", empty, class(apex, 65280), dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, ""},
+		{"not known yet", unknown, question(server, dns.TypeSRV), dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "not known yet whether the default cluster is born"},
+		{"no zone", empty, question(apex, dns.TypeSOA), dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "no zone has been compiled yet"},
+		{"NXNAME", born, question(apex, dns.TypeNXNAME), dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, ""},
+	} {
+		for _, edns := range []bool{false, true} {
+			q := new(dns.Msg)
+			tc.change(q)
+			if edns {
+				q.SetEdns0(1232, false)
+			}
+			got := ask(t, tc.h, q)
+			code, text := none, ""
+			if opt := got.IsEdns0(); opt != nil && len(opt.Option) == 1 {
+				code, text = opt.Option[0].(*dns.EDNS0_EDE).InfoCode, opt.Option[0].(*dns.EDNS0_EDE).ExtraText
+			}
+			wantCode, wantText := tc.ede, tc.because
+			if !edns {
+				wantCode, wantText = none, ""
+			}
+			if got.Rcode != tc.rcode || (got.IsEdns0() != nil) != edns || code != wantCode || text != wantText {
+				t.Errorf("%s, EDNS %v: want %s with extended error %d %q:\n%v", tc.name, edns, dns.RcodeToString[tc.rcode], wantCode, wantText, got)
+			}
 		}
 	}
 	if a := load(t, "born").Lookup("example.net.", dns.TypeA, false); a.Rcode != dns.RcodeRefused || a.EDE != dns.ExtendedErrorCodeNotAuthoritative {

@@ -37,7 +37,7 @@ func (p *peer) TsigStatus() error    { return nil }
 func (p *peer) Close() error         { p.closed = true; return nil }
 
 func serveTo(s *Server, z Zone, p *peer) {
-	s.Serve(p, axfr(), func(string) (Offer, bool) { return Offer{Zone: z, Policy: everyone}, true })
+	s.Serve(p, axfr().SetEdns0(1232, false), func(string) (Offer, bool) { return Offer{Zone: z, Policy: everyone}, true })
 }
 
 func from(host, port byte) netip.AddrPort {
@@ -58,8 +58,8 @@ func TestConcurrencyLimits(t *testing.T) {
 		for name, host := range map[string]byte{"a source with two": 0, "another source": 200} {
 			p := &peer{from: from(host, 99)}
 			serveTo(s, z, p)
-			if len(p.sent) != 1 || p.sent[0].Rcode != dns.RcodeServerFailure || p.closed {
-				t.Errorf("%s: %v, want one SERVFAIL", name, p.sent)
+			if len(p.sent) != 1 || p.sent[0].Rcode != dns.RcodeServerFailure || edeOf(p.sent[0]) != int(dns.ExtendedErrorCodeOther) || p.closed {
+				t.Errorf("%s: %v, want one SERVFAIL with extended error 0", name, p.sent)
 			}
 		}
 		let <- struct{}{}
