@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/parse"
 	"github.com/coredns/coredns/plugin/pkg/transport"
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
@@ -112,8 +114,9 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 			return plugin.Error(pluginName, err)
 		}
 	}
-	if cfg.TLSConfig == nil && cfg.Transport != transport.DNS {
-		// CoreDNS would serve such a door in plain text (core/dnsserver/server_tls.go).
+	if cfg.TLSConfig == nil && slices.ContainsFunc(c.ServerBlockKeys, encrypted) {
+		// CoreDNS would serve such a door in plain text (core/dnsserver/server_tls.go). All keys of a block have the TLS
+		// configuration of the first.
 		cfg.TLSConfig = &tls.Config{GetCertificate: s.certificate, MinVersion: tls.VersionTLS12}
 		cfg.SetTLSConfigIdentity(s.identity)
 	}
@@ -133,6 +136,12 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		return plugin.Error(pluginName, err)
 	}
 	return nil
+}
+
+// encrypted reports whether the doors of a server block's key speak TLS.
+func encrypted(key string) bool {
+	tr, _ := parse.Transport(key)
+	return tr != transport.DNS
 }
 
 // started runs when an instance serves: at the first start and after each reload, the reload plugin's included.

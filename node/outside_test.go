@@ -29,6 +29,7 @@ func TestOutside(t *testing.T) {
 		want           map[string]string
 	}{
 		{"UDP, TCP and TLS", fmt.Sprintf(both, ""), everyDoor, refused},
+		{"several transports in one block", "rack1.example.org:0 tls://rack1.example.org:0 {\n bind 127.0.0.1\n etcdsrv\n}\n", everyDoor, refused},
 		{"reverse zones", "rack1.example.org:0 1.0.10.in-addr.arpa:0 {\n bind 127.0.0.1\n etcdsrv\n}\n", plainDoors, refused},
 		{"two blocks of ours at one door", fmt.Sprintf(ours, "") + "1.0.10.in-addr.arpa:0 {\n bind 127.0.0.1 127.0.0.2\n etcdsrv\n}\n", plainDoors, refused},
 		{"no bind", "rack1.example.org:0 {\n etcdsrv\n}\n", plainDoors, refused},
