@@ -28,14 +28,7 @@ type fakeServer struct {
 func (f *fakeServer) missed(packet []byte, _, _ net.Addr, write func([]byte) error, done func()) {
 	answer := func() {
 		defer done()
-		m := new(dns.Msg)
-		if m.Unpack(packet) != nil {
-			return
-		}
-		b, err := new(dns.Msg).SetRcode(m, dns.RcodeRefused).Pack()
-		if err == nil {
-			_ = write(b)
-		}
+		refuse(packet, write)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -44,6 +37,17 @@ func (f *fakeServer) missed(packet []byte, _, _ net.Addr, write func([]byte) err
 		return
 	}
 	f.held = append(f.held, answer)
+}
+
+// refuse answers a query that can be read.
+func refuse(packet []byte, write func([]byte) error) {
+	m := new(dns.Msg)
+	if m.Unpack(packet) != nil {
+		return
+	}
+	if b, err := new(dns.Msg).SetRcode(m, dns.RcodeRefused).Pack(); err == nil {
+		_ = write(b)
+	}
 }
 
 // release answers what is held, the last one first, and from now on at once.
