@@ -76,8 +76,13 @@ func run(t *testing.T, srv *tcp, ls ...net.Listener) {
 	go func() { ended <- srv.Run(ctx, ls...) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(testWait):
+			t.Fatal("Run does not end; does the full server hold a query?")
 		}
 		srv.mu.Lock()
 		defer srv.mu.Unlock()
@@ -202,7 +207,7 @@ func waitWorking(t testing.TB, srv *tcp, n int32) {
 		srv.mu.Lock()
 		defer srv.mu.Unlock()
 		var sum int32
-		for c := range srv.conns {
+		for _, c := range srv.conns {
 			sum += c.busy.Load()
 		}
 		return sum == n
