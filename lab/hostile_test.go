@@ -55,6 +55,10 @@ func TestHostile(t *testing.T) {
 	h := bootHostile(t)
 	t.Run("Malformed", func(t *testing.T) { h.phase(t, calm, h.malformed) })
 	t.Run("Spoofed", func(t *testing.T) { h.phase(t, calm, h.spoofed) })
+	t.Run("Deaf", func(t *testing.T) { h.phase(t, loaded, h.deaf) })
+	t.Run("Slow", func(t *testing.T) { h.phase(t, loaded, h.slow) })
+	t.Run("Resets", func(t *testing.T) { h.phase(t, loaded, h.resets) })
+	t.Run("Idle", func(t *testing.T) { h.phase(t, loaded, h.idle) })
 }
 
 func bootHostile(t *testing.T) *hostile {

@@ -150,15 +150,15 @@ func passes(err error) bool {
 
 // admit serves a connection, or closes it when there is no room.
 func (t *tcp) admit(c net.Conn) {
-	from := clientOf(c)
+	source := SourceOf(clientOf(c))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.roomLocked(sourceOf(from)) {
+	if !t.roomLocked(source) {
 		c.Close()
 		return
 	}
 	conn := newTCPConn(t, c)
-	t.addLocked(conn, sourceOf(from))
+	t.addLocked(conn, source)
 	t.wg.Go(func() {
 		conn.serve()
 		t.mu.Lock()
@@ -175,13 +175,14 @@ func clientOf(c net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// sourceOf returns the address that stands for a client.
-func sourceOf(from netip.Addr) netip.Addr {
-	if from.Is6() {
+// SourceOf returns the address that stands for a client where connections are counted: its own, or the first of its /64.
+func SourceOf(client netip.Addr) netip.Addr {
+	client = client.Unmap()
+	if client.Is6() {
 		// A host has a /64 for itself (RFC 7421 §1).
-		return netip.PrefixFrom(from.WithZone(""), 64).Masked().Addr()
+		return netip.PrefixFrom(client.WithZone(""), 64).Masked().Addr()
 	}
-	return from
+	return client
 }
 
 // roomLocked makes room for a connection from a source, and says whether there is any.
