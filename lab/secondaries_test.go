@@ -47,13 +47,18 @@ func withTransfer(_, corefile string) string {
 
 func bootSecondaries(t *testing.T) *secondaries {
 	t.Helper()
-	l := New(t, Options{Edit: withTransfer})
+	return secondariesOf(New(t, Options{Edit: withTransfer}))
+}
+
+// secondariesOf adds the hosts of the secondaries to a rack withTransfer.
+func secondariesOf(l *Lab) *secondaries {
+	l.t.Helper()
 	for _, h := range []string{nsdHost, knotHost, bindHost} {
 		l.addHost(h, secondaryAddrs[h])
 	}
 	b, err := certs.LoadBundle(filepath.Join(l.operator(), "cluster.bundle"))
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	s := b.Secrets()
 	return &secondaries{Lab: l, key: s.TSIGName, secret: base64.StdEncoding.EncodeToString(s.TSIG)}

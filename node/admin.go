@@ -1,12 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -138,7 +140,7 @@ func (a *admin) serve(ctx context.Context, addrs []netip.Addr, port uint16) erro
 		if err != nil {
 			return err
 		}
-		group.Go(func() error { return a.serveHTTP(ctx, tls.NewListener(ln, a.tls), a.peerHandler()) })
+		group.Go(func() error { return a.serveHTTP(ctx, tls.NewListener(&lobby{Listener: ln}, a.tls), a.peerHandler()) })
 	}
 	return group.Wait()
 }
@@ -164,7 +166,7 @@ func listenAll(addrs []netip.Addr, port uint16) (out []func() (net.Listener, err
 // serveHTTP serves until ctx ends, then lets requests in flight finish for adminGrace.
 func (a *admin) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadTimeout: adminReadTimeout, WriteTimeout: adminReadTimeout, IdleTimeout: time.Minute,
-		ErrorLog: zap.NewStdLog(a.log.WithOptions(zap.IncreaseLevel(zap.WarnLevel)))}
+		ConnState: leaveLobby, ErrorLog: log.New(&adminLog{log: a.log, sparing: sparing{most: adminLines}}, "", 0)}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -182,4 +184,31 @@ func (a *admin) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) e
 		return nil
 	})
 	return group.Wait()
+}
+
+// leaveLobby welcomes who sends a request: the handshake before it has shown that it is a node.
+func leaveLobby(c net.Conn, s http.ConnState) {
+	if t, ok := c.(*tls.Conn); ok && s == http.StateActive {
+		if v, ok := t.NetConn().(*visitor); ok {
+			v.welcome()
+		}
+	}
+}
+
+// adminLog takes what the HTTP server has to say, such as that a handler panicked. Handshakes that fail are strangers'.
+type adminLog struct {
+	log *zap.Logger
+	sparing
+}
+
+// adminLines is how many lines a minute.
+const adminLines = 10
+
+func (l *adminLog) Write(line []byte) (int, error) {
+	if !bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		if left, ok := l.next(); ok {
+			l.log.Warn("the admin port", zap.ByteString("says", bytes.TrimSpace(line)), leftOut(left))
+		}
+	}
+	return len(line), nil
 }

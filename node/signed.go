@@ -7,12 +7,17 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
+	"github.com/etcd-dns/etcd-dns/zone/front"
 	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
 
 // signedPlugin stands before the zone. It refuses requests with a bad TSIG and signs the answers to those with a good one
 // (RFC 8945 §5.2 and §5.3).
-type signedPlugin struct{ next plugin.Handler }
+type signedPlugin struct {
+	// shared has the rate limit.
+	shared *front.Shared
+	next   plugin.Handler
+}
 
 // Name is that of the directive that brings it.
 func (signedPlugin) Name() string { return pluginName + "-tsig" }
@@ -28,7 +33,7 @@ func (p signedPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns
 		if sig.Error != 0 {
 			xfr.Sign(m, r, sig.Error, time.Now())
 		}
-		return dns.RcodeSuccess, w.WriteMsg(m)
+		return dns.RcodeSuccess, limited(w, r, p.shared).WriteMsg(m)
 	case !sig.Signed:
 		return plugin.NextOrFailure(p.Name(), p.next, ctx, w, r)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
+	"github.com/etcd-dns/etcd-dns/zone/front"
 	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
 
@@ -27,12 +28,21 @@ type transfers struct {
 	// options returns the Corefile that serves now; own this node's addresses.
 	options func() *Options
 	own     func() []netip.Addr
+	// refusals and successes keep the log short.
+	refusals, successes sparing
 	// blocks are the transfer directives of the instance that serves.
 	blocks atomic.Pointer[[]transferBlock]
 }
 
+// Lines a minute in the log about transfers that were refused or broken, which anybody can ask for, and about others.
+const (
+	refusalLines = 10
+	successLines = 60
+)
+
 func newTransfers(log *zap.Logger, key xfr.Key, options func() *Options, own func() []netip.Addr, zones func() []xfr.Zone) *transfers {
-	t := &transfers{log: log, key: key, zones: zones, options: options, own: own}
+	t := &transfers{log: log, key: key, zones: zones, options: options, own: own,
+		refusals: sparing{most: refusalLines}, successes: sparing{most: successLines}}
 	t.server = xfr.NewServer(xfr.ServerOptions{Key: key, Done: t.done})
 	t.notifier = xfr.NewNotifier(xfr.NotifierOptions{Key: key, Notices: t.notices})
 	return t
@@ -95,14 +105,26 @@ func (t *transfers) done(e xfr.Event) {
 		zap.String("result", string(e.Kind))}
 	switch e.Kind {
 	case xfr.Refused, xfr.Broken:
-		t.log.Warn("zone not transferred", append(fields, zap.Error(e.Err))...)
+		if left, ok := t.refusals.next(); ok {
+			t.log.Warn("zone not transferred", append(fields, zap.Error(e.Err), leftOut(left))...)
+		}
 	case xfr.Full, xfr.Incremental, xfr.Current:
 		t.notifier.Pulled(e.Origin, e.Client.Addr(), e.Serial)
-		t.log.Info("zone transferred", append(fields, zap.Uint32("serial", e.Serial), zap.Int("records", e.Records),
-			zap.Int("messages", e.Messages), zap.Duration("took", e.Took))...)
+		if left, ok := t.successes.next(); ok {
+			t.log.Info("zone transferred", append(fields, zap.Uint32("serial", e.Serial), zap.Int("records", e.Records),
+				zap.Int("messages", e.Messages), zap.Duration("took", e.Took), leftOut(left))...)
+		}
 	case xfr.Retry:
 		t.log.Debug("zone does not fit UDP", fields...)
 	}
+}
+
+// leftOut says how many lines like this one are not in the log.
+func leftOut(n int) zap.Field {
+	if n == 0 {
+		return zap.Skip()
+	}
+	return zap.Int("left_out", n)
 }
 
 // transferPlugin is one instance of the directive.
@@ -112,6 +134,8 @@ type transferPlugin struct {
 	// DNS (RFC 5936 §4) and DNS over TLS (RFC 9103).
 	own    []transferBlock
 	stream bool
+	// shared has the rate limit.
+	shared *front.Shared
 	next   plugin.Handler
 }
 
@@ -124,7 +148,10 @@ func (p *transferPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *
 	if r.Opcode != dns.OpcodeQuery || q.Qtype != dns.TypeAXFR && q.Qtype != dns.TypeIXFR || covering(p.own, dns.CanonicalName(q.Name)) == nil {
 		return plugin.NextOrFailure(p.Name(), p.next, ctx, w, r)
 	}
-	p.server.Serve(w, withTSIG(ctx, r, p.key), p.find)
+	if r = withTSIG(ctx, r, p.key); r.IsTsig() == nil {
+		w = limited(w, r, p.shared)
+	}
+	p.server.Serve(w, r, p.find)
 	return dns.RcodeSuccess, nil
 }
 

@@ -30,7 +30,8 @@ func (s *nameServer) setupTransfer(c *caddy.Controller) error {
 		c.Set(blocksKey{}, append(all, blocks...))
 	}
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		return &transferPlugin{transfers: s.transfers, own: blocks, stream: cfg.Transport == transport.DNS || cfg.Transport == transport.TLS, next: next}
+		return &transferPlugin{transfers: s.transfers, own: blocks, stream: cfg.Transport == transport.DNS || cfg.Transport == transport.TLS,
+			shared: s.fronts.shared, next: next}
 	})
 	return nil
 }

@@ -66,6 +66,22 @@ func (a account) charge(now uint64, rate int64) (account, Decision) {
 	return a.tag() | flags | account(a.latest(now))<<balanceBits | account(balance)&(1<<balanceBits-1), d
 }
 
+// accounts are a table of sets of setWays accounts, which are neighbours; 0 is an empty account. All have one rate.
+type accounts []atomic.Uint64
+
+// charge charges one answer to the account of a key's hash.
+func (t accounts) charge(h, now uint64, rate int64) Decision {
+	sets := uint64(len(t) / setWays)
+	set := t[h%sets*setWays:][:setWays]
+	for {
+		slot, stored, a := find(set, h, now, rate)
+		next, d := a.charge(now, rate)
+		if slot.CompareAndSwap(uint64(stored), uint64(next)) {
+			return d
+		}
+	}
+}
+
 // find returns the account to charge, as it is stored and as it is: the key's own; else one that is empty or as good as
 // new, made the key's; else one that the key has to share.
 func find(set []atomic.Uint64, h, now uint64, rate int64) (slot *atomic.Uint64, stored, a account) {

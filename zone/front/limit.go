@@ -42,16 +42,22 @@ const (
 )
 
 const (
-	// tableSets and setWays give 131,072 accounts in 1 MiB. They are all the memory of a Limiter.
-	tableSets, setWays = 1 << 15, 4
+	// tableSets and setWays give 131,072 accounts in 1 MiB, networkSets 32,768 of networks in 256 KiB. They are all the
+	// memory of a Limiter.
+	tableSets, networkSets, setWays = 1 << 15, 1 << 13, 4
 	// maxRate is the highest rate per second; accounts have 24 bits.
 	maxRate = 1_000_000
+	// allRates is how many times the rate a network gets in all. BIND's manual wants all-per-second to be four times the
+	// other rates or more. A client that looks for a cluster asks for the service and for a few members' addresses.
+	allRates = 5
 )
 
 // Limiter is a response rate limit: it makes this server useless to who wants to hit others with its answers. Each
 // account is of a network (/24 of IPv4, /56 of IPv6), an owner (the name, or the zone of an NXDOMAIN) and a class; for
 // errors the owner does not count. An account gets rate answers per second. When it asks for more, every second answer
 // slips and the others are dropped, as in the RRL of BIND, until it has asked for less than rate for a second or two.
+// What an account lets pass is charged to one of the whole network too, at allRates times the rate: who asks for each name
+// of a large zone in turn would else get the rate for each.
 //
 // A Limiter has a fixed size. An account makes room for another only when it is as good as new; when none is, the new
 // one shares an old one and is limited the earlier. The hash is seeded, so that nobody can aim at an account. A Limiter
@@ -60,7 +66,9 @@ type Limiter struct {
 	clock  *Clock
 	seed   maphash.Seed
 	limits atomic.Pointer[limits]
-	table  []atomic.Uint64 // setWays accounts of each set are neighbours; 0 is an empty account
+	table  accounts
+	// networks are apart from table, as an account's worth depends on its rate.
+	networks accounts
 }
 
 // limits are immutable.
@@ -71,7 +79,7 @@ type limits struct {
 
 // NewLimiter returns a limiter that limits nothing until Set.
 func NewLimiter(clock *Clock) *Limiter {
-	l := &Limiter{clock: clock, seed: maphash.MakeSeed(), table: make([]atomic.Uint64, tableSets*setWays)}
+	l := &Limiter{clock: clock, seed: maphash.MakeSeed(), table: make(accounts, tableSets*setWays), networks: make(accounts, networkSets*setWays)}
 	l.limits.Store(&limits{})
 	return l
 }
@@ -93,16 +101,11 @@ func (l *Limiter) Check(client netip.Addr, owner uint64, c Class) Decision {
 	if client.IsLoopback() || lim.exempt.contains(client) {
 		return Pass
 	}
-	h := l.hash(client, owner, c)
 	now := uint64(l.clock.now()) & timeMask
-	set := l.table[h%tableSets*setWays:][:setWays]
-	for {
-		slot, stored, a := find(set, h, now, lim.rate)
-		next, d := a.charge(now, lim.rate)
-		if slot.CompareAndSwap(uint64(stored), uint64(next)) {
-			return d
-		}
+	if d := l.table.charge(l.hash(client, owner, c), now, lim.rate); d != Pass {
+		return d
 	}
+	return l.networks.charge(l.hash(client, 0, 0), now, lim.rate*allRates)
 }
 
 // hash hashes a key. An error's owner is any name that somebody makes up.

@@ -119,6 +119,33 @@ func TestLimiterKeys(t *testing.T) {
 	}
 }
 
+// Whoever asks for many names, or for many kinds of answers, gets allRates times the rate in all; another network its own.
+func TestLimiterManyNames(t *testing.T) {
+	const rate = 200
+	l, at := newTestLimiter(rate)
+	passed := func(client netip.Addr) (n int) {
+		for i := range 20_000 {
+			if l.Check(client, uint64(i%5000), Class(i%2)) == Pass {
+				n++
+			}
+		}
+		return n
+	}
+	for second, want := range []int{allRates * rate, 0, 0} {
+		at(second)
+		if got := passed(testClient); got != want {
+			t.Errorf("%d pass in second %d, want %d", got, second, want)
+		}
+	}
+	if got := passed(testClient6); got != allRates*rate {
+		t.Errorf("%d pass to another network, want %d", got, allRates*rate)
+	}
+	at(10)
+	if got := passed(testClient); got != allRates*rate {
+		t.Errorf("%d pass after the flood, want %d", got, allRates*rate)
+	}
+}
+
 func TestClassOf(t *testing.T) {
 	for rcode := range 24 {
 		for _, answers := range []int{0, 3} {
@@ -195,7 +222,7 @@ func TestLimiterFullTable(t *testing.T) {
 	at(60)
 	passed := 0
 	for owner := range uint64(1000) {
-		if l.Check(testClient, owner<<40, ClassPositive) == Pass {
+		if l.Check(netip.AddrFrom4([4]byte{203, byte(owner >> 8), byte(owner), 1}), owner<<40, ClassPositive) == Pass {
 			passed++
 		}
 	}

@@ -36,10 +36,10 @@ type missFunc func(packet []byte, local, remote net.Addr, write func(msg []byte)
 // tcp answers DNS over TCP (RFC 7766). Queries that come in together are answered in order and with one write; the full
 // server's answers come when they are ready (RFC 7766 §6.2.1.1).
 //
-// A connection beyond a limit takes the place of the one that has been idle for longest, of its own source when that
-// has too many; those that were told an idle timeout (RFC 7828) go last. When none is idle the new one is closed. Its
-// memory is bounded: 3 KiB for each connection, 96 KiB for each that does not read what is written to it (tcpWrite at
-// most), and 64 KiB for maxLarge of them.
+// A connection beyond a limit takes the place of another one (RFC 7766 §6.2.2, RFC 9210 §4.2), which goesBefore chooses: whoever
+// has many connections pays for them, so that a good client comes in whatever the others do. When all are being
+// answered at that moment the new one is closed. Memory is bounded: 3 KiB for each connection, 160 KiB for each that does not
+// read what is written to it (tcpWrite at most), and 64 KiB for maxLarge of them.
 type tcp struct {
 	shared   *Shared
 	counters *counters
@@ -50,13 +50,19 @@ type tcp struct {
 	idle, write            time.Duration
 
 	large chan struct{} // one for each large buffer in use
-	ticks atomic.Uint64 // orders connections by when they became idle
+	ticks atomic.Uint64 // orders connections by when they became idle or stalled
 	wg    sync.WaitGroup
 
 	mu      sync.Mutex
-	conns   map[*tcpConn]struct{} // guarded by mu
-	sources map[netip.Addr]int    // guarded by mu
-	ended   bool                  // guarded by mu
+	conns   []*tcpConn                // guarded by mu; each knows its place
+	sources map[netip.Addr]*tcpSource // guarded by mu; those with connections
+	ended   bool                      // guarded by mu
+}
+
+// tcpSource is a client: an IPv4 address or an IPv6 /64. tcp.mu guards it.
+type tcpSource struct {
+	addr  netip.Addr
+	conns int
 }
 
 // newTCP returns what Run runs. missed gets what the engine misses.
@@ -64,8 +70,7 @@ func newTCP(s *Shared, missed missFunc) *tcp {
 	return &tcp{
 		shared: s, counters: s.newCounters(), missed: missed,
 		maxConns: maxConns, maxPerSource: maxPerSource, idle: tcpIdle, write: tcpWrite,
-		large: make(chan struct{}, maxLarge),
-		conns: map[*tcpConn]struct{}{}, sources: map[netip.Addr]int{},
+		large: make(chan struct{}, maxLarge), sources: map[netip.Addr]*tcpSource{},
 	}
 }
 
@@ -99,7 +104,7 @@ func (t *tcp) end(ls []net.Listener) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
-	for c := range t.conns {
+	for _, c := range t.conns {
 		c.close()
 	}
 }
@@ -143,17 +148,17 @@ func passes(err error) bool {
 	return false
 }
 
-// admit serves a connection, or closes it when there are too many.
+// admit serves a connection, or closes it when there is no room.
 func (t *tcp) admit(c net.Conn) {
-	conn := newTCPConn(t, c)
+	source := SourceOf(clientOf(c))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.roomLocked(conn.source) {
+	if !t.roomLocked(source) {
 		c.Close()
 		return
 	}
-	t.conns[conn] = struct{}{}
-	t.sources[conn.source]++
+	conn := newTCPConn(t, c)
+	t.addLocked(conn, source)
 	t.wg.Go(func() {
 		conn.serve()
 		t.mu.Lock()
@@ -162,16 +167,35 @@ func (t *tcp) admit(c net.Conn) {
 	})
 }
 
+// clientOf returns a connection's other end, unmapped; nobody's address when it has none.
+func clientOf(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// SourceOf returns the address that stands for a client where connections are counted: its own, or the first of its /64.
+func SourceOf(client netip.Addr) netip.Addr {
+	client = client.Unmap()
+	if client.Is6() {
+		// A host has a /64 for itself (RFC 7421 §1).
+		return netip.PrefixFrom(client.WithZone(""), 64).Masked().Addr()
+	}
+	return client
+}
+
 // roomLocked makes room for a connection from a source, and says whether there is any.
 func (t *tcp) roomLocked(source netip.Addr) bool {
+	own := t.sources[source]
 	var victim *tcpConn
 	switch {
 	case t.ended:
 		return false
-	case t.sources[source] >= t.maxPerSource:
-		victim = t.idlestLocked(source)
+	case own != nil && own.conns >= t.maxPerSource:
+		victim = t.victimLocked(own)
 	case len(t.conns) >= t.maxConns:
-		victim = t.idlestLocked(netip.Addr{})
+		victim = t.victimLocked(nil)
 	default:
 		return true
 	}
@@ -183,26 +207,40 @@ func (t *tcp) roomLocked(source netip.Addr) bool {
 	return true
 }
 
-// idlestLocked returns the connection, of a source or of any, that has been idle for longest; nil when none is.
-func (t *tcp) idlestLocked(source netip.Addr) (victim *tcpConn) {
-	for c := range t.conns {
-		if source.IsValid() && c.source != source || c.busy.Load() > 0 {
+// victimLocked returns the connection, of a source or of any, that is the first to go; nil when none can.
+func (t *tcp) victimLocked(of *tcpSource) (victim *tcpConn) {
+	for _, c := range t.conns {
+		if of != nil && c.source != of || !c.mayGo() {
 			continue
 		}
-		if victim == nil || c.idlerThan(victim) {
+		if victim == nil || c.goesBefore(victim) {
 			victim = c
 		}
 	}
 	return victim
 }
 
+func (t *tcp) addLocked(c *tcpConn, source netip.Addr) {
+	if c.source = t.sources[source]; c.source == nil {
+		c.source = &tcpSource{addr: source}
+		t.sources[source] = c.source
+	}
+	c.source.conns++
+	c.place = len(t.conns)
+	t.conns = append(t.conns, c)
+}
+
 // removeLocked forgets a connection; once more does nothing.
 func (t *tcp) removeLocked(c *tcpConn) {
-	if _, ok := t.conns[c]; !ok {
+	if c.source == nil {
 		return
 	}
-	delete(t.conns, c)
-	if t.sources[c.source]--; t.sources[c.source] == 0 {
-		delete(t.sources, c.source)
+	last := t.conns[len(t.conns)-1]
+	t.conns[c.place], last.place = last, c.place
+	t.conns[len(t.conns)-1] = nil
+	t.conns = t.conns[:len(t.conns)-1]
+	if c.source.conns--; c.source.conns == 0 {
+		delete(t.sources, c.source.addr)
 	}
+	c.source = nil
 }

@@ -28,14 +28,7 @@ type fakeServer struct {
 func (f *fakeServer) missed(packet []byte, _, _ net.Addr, write func([]byte) error, done func()) {
 	answer := func() {
 		defer done()
-		m := new(dns.Msg)
-		if m.Unpack(packet) != nil {
-			return
-		}
-		b, err := new(dns.Msg).SetRcode(m, dns.RcodeRefused).Pack()
-		if err == nil {
-			_ = write(b)
-		}
+		refuse(packet, write)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -44,6 +37,17 @@ func (f *fakeServer) missed(packet []byte, _, _ net.Addr, write func([]byte) err
 		return
 	}
 	f.held = append(f.held, answer)
+}
+
+// refuse answers a query that can be read.
+func refuse(packet []byte, write func([]byte) error) {
+	m := new(dns.Msg)
+	if m.Unpack(packet) != nil {
+		return
+	}
+	if b, err := new(dns.Msg).SetRcode(m, dns.RcodeRefused).Pack(); err == nil {
+		_ = write(b)
+	}
 }
 
 // release answers what is held, the last one first, and from now on at once.
@@ -72,8 +76,13 @@ func run(t *testing.T, srv *tcp, ls ...net.Listener) {
 	go func() { ended <- srv.Run(ctx, ls...) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(testWait):
+			t.Fatal("Run does not end; does the full server hold a query?")
 		}
 		srv.mu.Lock()
 		defer srv.mu.Unlock()
@@ -198,7 +207,7 @@ func waitWorking(t testing.TB, srv *tcp, n int32) {
 		srv.mu.Lock()
 		defer srv.mu.Unlock()
 		var sum int32
-		for c := range srv.conns {
+		for _, c := range srv.conns {
 			sum += c.busy.Load()
 		}
 		return sum == n

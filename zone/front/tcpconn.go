@@ -13,20 +13,27 @@ import (
 
 // tcpConn is one connection. serve owns it; other goroutines write answers of the full server, and close it.
 type tcpConn struct {
-	t      *tcp
-	conn   net.Conn
-	from   netip.Addr // unmapped
-	source netip.Addr // from, or the first address of its /64
+	t    *tcp
+	conn net.Conn
+	from netip.Addr
+
+	// source is nil, and place nothing, unless it is in t.conns; t.mu guards both.
+	source *tcpSource
+	place  int
 
 	busy     atomic.Int32  // queries being answered: by serve, counted as one, and by the full server
-	tick     atomic.Uint64 // when it became idle
+	stalled  atomic.Bool   // a write waits for the client to read
+	tick     atomic.Uint64 // when it became idle or stalled
 	promised atomic.Bool   // it was told an idle timeout
 	until    atomic.Int64  // when it has been idle for too long, in unix nanoseconds
 
 	closeOnce sync.Once
 	closed    chan struct{}
 	pending   chan struct{} // one for each query that the full server has
-	writing   sync.Mutex    // held while writing
+	writing   chan struct{} // holds one while somebody writes
+
+	waitMu  sync.Mutex
+	waiting []byte // guarded by waitMu: answers of the full server behind the one that is being written
 
 	// owned by serve
 	engine *engine
@@ -39,24 +46,28 @@ type tcpConn struct {
 }
 
 func newTCPConn(t *tcp, conn net.Conn) *tcpConn {
-	c := &tcpConn{t: t, conn: quick(conn), closed: make(chan struct{}), pending: make(chan struct{}, maxPending),
-		engine: newEngine(t.shared, t.counters)}
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		c.from = a.AddrPort().Addr().Unmap()
-	}
-	c.source = c.from
-	if c.from.Is6() {
-		// A host has a /64 for itself (RFC 7421 §1).
-		c.source = netip.PrefixFrom(c.from.WithZone(""), 64).Masked().Addr()
-	}
+	c := &tcpConn{t: t, conn: quick(conn), from: clientOf(conn), closed: make(chan struct{}), pending: make(chan struct{}, maxPending),
+		writing: make(chan struct{}, 1), engine: newEngine(t.shared, t.counters)}
 	c.engine.keepalive = uint16(t.idle / (100 * time.Millisecond)) // RFC 7828 §3.1
 	c.in = c.small[:]
 	c.tick.Store(t.ticks.Add(1))
 	return c
 }
 
-// idlerThan orders idle connections by who is to be closed first.
-func (c *tcpConn) idlerThan(d *tcpConn) bool {
+// mayGo says whether the connection may be closed to make room: it is idle, or its client does not read.
+func (c *tcpConn) mayGo() bool { return c.busy.Load() == 0 || c.stalled.Load() }
+
+// goesBefore orders connections that may go by who is the first. Those of the source that has the most come before all
+// others, so that nobody gains by many connections, by asking for a keepalive on each, or by not reading. Of one source
+// the idle ones go before those that do not read, those that were told an idle timeout (RFC 7828) last, and else the one
+// that has waited for longest. t.mu is held.
+func (c *tcpConn) goesBefore(d *tcpConn) bool {
+	if a, b := c.source.conns, d.source.conns; a != b {
+		return a > b
+	}
+	if a, b := c.stalled.Load(), d.stalled.Load(); a != b {
+		return b
+	}
 	if a, b := c.promised.Load(), d.promised.Load(); a != b {
 		return b
 	}
@@ -145,6 +156,9 @@ func (c *tcpConn) missDone() {
 func (c *tcpConn) begin() { c.busy.Add(1) }
 
 func (c *tcpConn) end() {
-	c.tick.Store(c.t.ticks.Add(1))
+	c.renewTick()
 	c.busy.Add(-1)
 }
+
+// renewTick notes that the connection waits for its client from now on.
+func (c *tcpConn) renewTick() { c.tick.Store(c.t.ticks.Add(1)) }

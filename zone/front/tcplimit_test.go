@@ -24,6 +24,7 @@ func TestTCPPerSource(t *testing.T) {
 		c := dial(t, addr, "127.0.0.1")
 		send(t, c, query)
 		receive(t, c)
+		waitWorking(t, srv, 0) // so that they become idle in this order
 		conns = append(conns, c)
 	}
 	send(t, conns[0], miss)

@@ -3,7 +3,6 @@ package front
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"sync"
 	"time"
 
@@ -106,48 +105,6 @@ func (c *tcpConn) miss(packet []byte) bool {
 	c.begin()
 	c.t.missed(bytes.Clone(packet), c.conn.LocalAddr(), c.conn.RemoteAddr(), c.send, c.missDone)
 	return true
-}
-
-// flush writes the answers in c.out at once, and gives the buffer back.
-func (c *tcpConn) flush() bool {
-	if c.out == nil {
-		return true
-	}
-	out, w := c.out, c.w
-	c.out, c.w = nil, 0
-	defer outBuffers.Put(out)
-	return w == 0 || c.write(out[:w]) == nil
-}
-
-// send writes one answer of the full server.
-func (c *tcpConn) send(msg []byte) error {
-	if len(msg) > dns.MaxMsgSize {
-		return fmt.Errorf("DNS message of %d octets, expected %d at most", len(msg), dns.MaxMsgSize)
-	}
-	// One write makes one segment of the length and a short message (RFC 7766 §8).
-	out := outBuffers.Get().(*[outBuffer]byte)
-	defer outBuffers.Put(out)
-	binary.BigEndian.PutUint16(out[:], uint16(len(msg)))
-	return c.write(out[:prefixLen+copy(out[prefixLen:], msg)])
-}
-
-// write writes all of b, or closes the connection: the rest of a message cannot follow later.
-func (c *tcpConn) write(b []byte) error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if q, ok := c.conn.(interface{ writeNow(b []byte) int }); ok {
-		if b = b[q.writeNow(b):]; len(b) == 0 {
-			return nil
-		}
-	}
-	err := c.conn.SetWriteDeadline(time.Now().Add(c.t.write))
-	if err == nil {
-		_, err = c.conn.Write(b)
-	}
-	if err != nil {
-		c.close()
-	}
-	return err
 }
 
 // fitBuffer changes the input buffer when the query that has begun needs a larger one, or none does any longer.

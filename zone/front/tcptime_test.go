@@ -41,31 +41,48 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 53), Port: 53} }
 
-func (l *pipeListener) dial() net.Conn {
+func (l *pipeListener) dial() net.Conn { return l.dialFrom(1) }
+
+// dialFrom connects from the address 192.0.2.host.
+func (l *pipeListener) dialFrom(host byte) net.Conn {
 	client, server := net.Pipe()
-	l.conns <- pipeConn{server}
+	l.conns <- pipeConn{server, host}
 	return client
 }
 
-type pipeConn struct{ net.Conn }
+type pipeConn struct {
+	net.Conn
+	host byte
+}
 
-func (pipeConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 40000} }
+func (c pipeConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, c.host), Port: 40000}
+}
 
 // pipes runs a server on pipes inside of a synctest bubble.
 func pipes(t *testing.T, f func(t *testing.T, l *pipeListener, full *fakeServer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l, full := newPipeListener(), &fakeServer{}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- newTCP(newTestShared(t), full.missed).Run(ctx, l) }()
-		f(t, l, full)
-		full.release()
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
+		full := &fakeServer{}
+		onPipes(t, newTCP(newTestShared(t), full.missed), func(l *pipeListener) {
+			f(t, l, full)
+			full.release()
+		})
 	})
+}
+
+// onPipes runs srv on pipes until f returns.
+func onPipes(t *testing.T, srv *tcp, f func(l *pipeListener)) {
+	t.Helper()
+	l := newPipeListener()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Run(ctx, l) }()
+	f(l)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
 }
 
 // closedAfter returns how long it takes until the server closes a connection.
