@@ -192,3 +192,22 @@ func TestExits(t *testing.T) {
 		}
 	})
 }
+
+// Times that wait for something keep their monotonic reading, so that setting the clock neither ends a wait nor makes it
+// last for hours. Nanoseconds since 1970 have none.
+func TestMonotonicWaits(t *testing.T) {
+	wall := regexp.MustCompile(`\.Unix(Nano|Micro|Milli)\(\)|time\.Unix(Micro|Milli)\(`)
+	goFiles(t, func(path string) {
+		if strings.HasSuffix(path, "_test.go") || path == filepath.Join("srvboot", "classify_wal.go") { // the dates of files
+			return
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if found := wall.Find(text); found != nil {
+			t.Errorf("%s has %s; keep a time.Time, or a time.Duration since one", path, found)
+		}
+	})
+}

@@ -81,7 +81,7 @@ func (s *secondaries) graded(t *testing.T, anchor *dns.DNSKEY) {
 }
 
 // rollOver begins a roll-over, which goes on for hours: the next key is published everywhere, and the zone stays good.
-func (s *secondaries) rollOver(t *testing.T, w *serials, anchor *dns.DNSKEY) {
+func (s *secondaries) rollOver(t *testing.T, w *history, anchor *dns.DNSKEY) {
 	s.Must("infra1", s.bin(), append([]string{"dnssec", "rollover"}, place(s.node("infra1"))...)...)
 	s.Wait("two keys everywhere", 30*time.Second, func() error {
 		for _, h := range append(s.Names(), nsdHost, knotHost, bindHost) {

@@ -81,6 +81,9 @@ func environment(h *host) []string {
 	if dir := os.Getenv("GOCOVERDIR"); dir != "" {
 		env = append(env, "GOCOVERDIR="+dir)
 	}
+	if h.clock {
+		env = append(env, clockVariable+"="+h.clockFile())
+	}
 	return env
 }
 

@@ -28,6 +28,8 @@ type Options struct {
 	Plain bool
 	// IPv6 gives every node its IPv6 address as well.
 	IPv6 bool
+	// Clocks gives each node a clock that SetClock sets.
+	Clocks bool
 	// Init are more arguments for etcd-dns init.
 	Init []string
 	// Edit, when set, changes the Corefile that init wrote, for one node.
@@ -65,7 +67,11 @@ var labs atomic.Int64
 func New(t testing.TB, o Options) *Lab {
 	t.Helper()
 	need(t)
-	return build(t, o, &productFlavor{bin: needProduct(t)})
+	bin := product
+	if o.Clocks {
+		bin = clockedProduct
+	}
+	return build(t, o, &productFlavor{bin: needProduct(t, bin)})
 }
 
 func build(t testing.TB, o Options, f flavor) *Lab {
@@ -101,6 +107,11 @@ func (l *Lab) addHosts() {
 		h := l.addHost(name, netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + i)}))
 		l.names = append(l.names, name)
 		l.nodes[name] = &node{host: h}
+		if l.Clocks {
+			if err := h.addClock(); err != nil {
+				l.t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 )
 
 // The hosts that are not nodes, and their addresses.
@@ -28,6 +29,9 @@ type host struct {
 	// ns is the network namespace, dir the folder of the host's files.
 	ns, dir string
 	addr    netip.Addr
+	// clock says that the host has a clock of its own, ahead how far that is ahead of the true time, in nanoseconds.
+	clock bool
+	ahead atomic.Int64
 }
 
 // addr6 is the host's IPv6 address: the IPv4 one in the last four groups' place, 10.0.1.10 → fd00::10:0:1:10.

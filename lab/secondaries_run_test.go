@@ -8,13 +8,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/miekg/dns"
 )
 
 // pickUpLimit is how long after the first node serves a serial every secondary has it.
@@ -24,14 +22,12 @@ const pickUpLimit = 2 * time.Second
 // they ask for it, and hold what the nodes hold.
 func TestSecondaries(t *testing.T) {
 	t.Parallel()
-	s := bootSecondaries(t)
+	s := bootSecondaries(t, Options{})
 	s.StartAll()
 	s.WaitHealthy()
-	s.startNSD()
-	s.startKnot()
-	s.startBIND()
-	w := s.watchSerials()
-	defer w.stop()
+	s.startSecondaries()
+	w := s.watch()
+	defer w.judge(t)
 	s.settled(w, "the first transfer", 0)
 	s.equal(t)
 	t.Run("Refused", func(t *testing.T) { s.refused(t) })
@@ -68,78 +64,8 @@ func TestSecondaries(t *testing.T) {
 	}
 }
 
-// serials watches the zone's serial at the nodes and the secondaries.
-type serials struct {
-	end  chan struct{}
-	done sync.WaitGroup
-
-	mu sync.Mutex
-	// first is when a host was first seen with a serial, now the one it has; guarded by mu.
-	first map[string]map[uint32]time.Time
-	now   map[string]uint32
-}
-
-// watchSerials asks every host 50 times a second.
-func (s *secondaries) watchSerials() *serials {
-	w := &serials{end: make(chan struct{}), first: map[string]map[uint32]time.Time{}, now: map[string]uint32{}}
-	for _, h := range append(slices.Clone(s.names), nsdHost, knotHost, bindHost) {
-		w.first[h] = map[uint32]time.Time{}
-		w.done.Go(func() {
-			tick := time.NewTicker(20 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case <-w.end:
-					return
-				case <-tick.C:
-				}
-				m, err := s.Query(clientHost, s.Addr(h), s.Domain, dns.TypeSOA)
-				w.note(h, m, err)
-			}
-		})
-	}
-	return w
-}
-
-func (w *serials) note(h string, m *dns.Msg, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now[h] = 0
-	if err != nil || m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
-		return
-	}
-	serial := m.Answer[0].(*dns.SOA).Serial
-	w.now[h] = serial
-	if _, ok := w.first[h][serial]; !ok {
-		w.first[h][serial] = time.Now()
-	}
-}
-
-func (w *serials) stop() {
-	close(w.end)
-	w.done.Wait()
-}
-
-// agreed is the serial that all hosts have, 0 if they have not one.
-func (w *serials) agreed(hosts []string) uint32 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, h := range hosts {
-		if w.now[h] != w.now[hosts[0]] {
-			return 0
-		}
-	}
-	return w.now[hosts[0]]
-}
-
-func (w *serials) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return fmt.Sprint(w.now)
-}
-
 // settled waits until the nodes, all unless some are named, and the secondaries have one serial that is not old.
-func (s *secondaries) settled(w *serials, what string, old uint32, nodes ...string) uint32 {
+func (s *secondaries) settled(w *history, what string, old uint32, nodes ...string) uint32 {
 	s.t.Helper()
 	if len(nodes) == 0 {
 		nodes = s.names
@@ -156,7 +82,7 @@ func (s *secondaries) settled(w *serials, what string, old uint32, nodes ...stri
 }
 
 // quiet waits until nothing has changed for longer than the nodes keep two announcements apart, and returns the serial.
-func (s *secondaries) quiet(w *serials, nodes ...string) uint32 {
+func (s *secondaries) quiet(w *history, nodes ...string) uint32 {
 	s.t.Helper()
 	var serial uint32
 	var since time.Time
@@ -173,7 +99,7 @@ func (s *secondaries) quiet(w *serials, nodes ...string) uint32 {
 }
 
 // pickUp judges how long the secondaries took to follow the nodes to a new serial.
-func (s *secondaries) pickUp(t *testing.T, w *serials, what string, old uint32, nodes ...string) {
+func (s *secondaries) pickUp(t *testing.T, w *history, what string, old uint32, nodes ...string) {
 	t.Helper()
 	serial := s.settled(w, what, old, nodes...)
 	w.mu.Lock()

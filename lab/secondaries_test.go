@@ -32,22 +32,30 @@ var secondaryAddrs = map[string]netip.Addr{
 // secondaries is a rack whose zone three other servers have as well.
 type secondaries struct {
 	*Lab
-	// key is the bundle's TSIG key, its secret in base64.
+	// key is the bundle's TSIG key, its secret in base64; empty when transfers go without.
 	key, secret string
 }
 
-// withTransfer adds a transfer block for the secondaries to the server block.
+// withTransfer adds a transfer block for the secondaries to the server block. A network is sent no NOTIFY.
 func withTransfer(_, corefile string) string {
 	var to []string
 	for _, h := range []string{nsdHost, knotHost, bindHost} {
 		to = append(to, secondaryAddrs[h].String())
 	}
+	to = append(to, historyAddr.String()+"/32")
 	return strings.Replace(corefile, "\n    errors\n", "\n    transfer {\n        to "+strings.Join(to, " ")+"\n    }\n    errors\n", 1)
 }
 
-func bootSecondaries(t *testing.T) *secondaries {
+func bootSecondaries(t *testing.T, o Options) *secondaries {
 	t.Helper()
-	return secondariesOf(New(t, Options{Edit: withTransfer}))
+	edit := o.Edit
+	o.Edit = func(node, corefile string) string {
+		if edit != nil {
+			corefile = edit(node, corefile)
+		}
+		return withTransfer(node, corefile)
+	}
+	return secondariesOf(New(t, o))
 }
 
 // secondariesOf adds the hosts of the secondaries to a rack withTransfer.
@@ -56,12 +64,29 @@ func secondariesOf(l *Lab) *secondaries {
 	for _, h := range []string{nsdHost, knotHost, bindHost} {
 		l.addHost(h, secondaryAddrs[h])
 	}
+	l.addHost(historyHost, historyAddr)
 	b, err := certs.LoadBundle(filepath.Join(l.operator(), "cluster.bundle"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	s := b.Secrets()
 	return &secondaries{Lab: l, key: s.TSIGName, secret: base64.StdEncoding.EncodeToString(s.TSIG)}
+}
+
+// startSecondaries starts NSD, Knot and BIND.
+func (s *secondaries) startSecondaries() {
+	s.t.Helper()
+	s.startNSD()
+	s.startKnot()
+	s.startBIND()
+}
+
+// keyed is what a configuration says of the key, or instead of it when there is none.
+func (s *secondaries) keyed(format, without string) string {
+	if s.key == "" {
+		return without
+	}
+	return fmt.Sprintf(format, s.key)
 }
 
 // primaries is one line for each node.
@@ -91,17 +116,13 @@ func (s *secondaries) startNSD() {
   database: ""
 remote-control:
   control-enable: no
-key:
-  name: "%[3]s"
-  algorithm: hmac-sha256
-  secret: "%[4]s"
-zone:
-  name: "%[5]s"
+%[3]szone:
+  name: "%[4]s"
   zonefile: "secondary.zone"
   provide-xfr: %[1]s NOKEY
-`, h.addr, h.dir, s.key, s.secret, s.Domain)
-	conf += s.primaries("  allow-notify: %s " + s.key)
-	conf += s.primaries("  request-xfr: %s " + s.key)
+`, h.addr, h.dir, s.keyed("key:\n  name: \"%s\"\n  algorithm: hmac-sha256\n  secret: \""+s.secret+"\"\n", ""), s.Domain)
+	conf += s.primaries("  allow-notify: %s " + s.keyed("%s", "NOKEY"))
+	conf += s.primaries("  request-xfr: %s " + s.keyed("%s", "NOKEY"))
 	s.write(h, "nsd.conf", conf)
 	s.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
 }
@@ -112,7 +133,7 @@ func (s *secondaries) startKnot() {
 	var ids, addrs []string
 	remotes := ""
 	for _, n := range s.names {
-		remotes += fmt.Sprintf("  - id: %s\n    address: %s@53\n    key: %s\n", n, s.Addr(n), s.key)
+		remotes += fmt.Sprintf("  - id: %s\n    address: %s@53\n%s", n, s.Addr(n), s.keyed("    key: %s\n", ""))
 		ids, addrs = append(ids, n), append(addrs, s.Addr(n))
 	}
 	s.write(h, "knot.conf", fmt.Sprintf(`server:
@@ -130,16 +151,11 @@ database:
   kasp-db-max-size: 16M
   timer-db-max-size: 16M
   catalog-db-max-size: 16M
-key:
-  - id: %[3]s
-    algorithm: hmac-sha256
-    secret: "%[4]s"
-remote:
+%[3]sremote:
 %[6]sacl:
   - id: primaries
     address: [%[7]s]
-    key: %[3]s
-    action: notify
+%[4]s    action: notify
   - id: local
     address: %[1]s
     action: transfer
@@ -148,7 +164,8 @@ zone:
     storage: "%[2]s"
     master: [%[8]s]
     acl: [primaries, local]
-`, h.addr, h.dir, s.key, s.secret, s.Domain, remotes, strings.Join(addrs, ", "), strings.Join(ids, ", ")))
+`, h.addr, h.dir, s.keyed("key:\n  - id: %s\n    algorithm: hmac-sha256\n    secret: \""+s.secret+"\"\n", ""), s.keyed("    key: %s\n", ""),
+		s.Domain, remotes, strings.Join(addrs, ", "), strings.Join(ids, ", ")))
 	s.daemon(h, "knotd", "-c", filepath.Join(h.dir, "knot.conf"))
 }
 
@@ -168,15 +185,14 @@ func (s *secondaries) startBIND() {
   allow-transfer { %[1]s; };
 };
 controls { };
-key "%[3]s" { algorithm hmac-sha256; secret "%[4]s"; };
-zone "%[5]s" {
+%[3]szone "%[4]s" {
   type secondary;
   file "secondary.zone";
   masterfile-format text;
   primaries {
-%[6]s  };
+%[5]s  };
 };
-`, h.addr, h.dir, s.key, s.secret, s.Domain, s.primaries("    %s key \""+s.key+"\";")))
+`, h.addr, h.dir, s.keyed("key \"%s\" { algorithm hmac-sha256; secret \""+s.secret+"\"; };\n", ""), s.Domain, s.primaries("    %s "+s.keyed("key \"%s\"", "")+";")))
 	s.daemon(h, "named", "-g", "-n", "1", "-c", filepath.Join(h.dir, "named.conf"))
 }
 

@@ -21,7 +21,7 @@ import (
 // publish different contents, and come together again.
 func TestSigned(t *testing.T) {
 	t.Parallel()
-	s := bootSecondaries(t)
+	s := bootSecondaries(t, Options{})
 	for _, n := range s.names {
 		s.EditCorefile(n, func(text string) string {
 			return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        record deep.below TXT \"x\"", 1)
@@ -29,11 +29,27 @@ func TestSigned(t *testing.T) {
 	}
 	s.StartAll()
 	s.WaitHealthy()
-	s.startNSD()
-	s.startKnot()
-	s.startBIND()
-	w := s.watchSerials()
-	defer w.stop()
+	s.startSecondaries()
+	w := s.watch()
+	defer w.judge(t)
+	s.sign(w)
+	s.equal(t)
+	anchor := s.signParent(s.zoneKey("infra0", s.Domain).ToDS(dns.SHA256))
+	t.Run("Checkers", func(t *testing.T) { s.checkers(t) })
+	t.Run("Validation", func(t *testing.T) { s.validation(t, anchor) })
+	t.Run("DNSViz", func(t *testing.T) { s.graded(t, anchor) })
+	t.Run("RollOver", func(t *testing.T) { s.rollOver(t, w, anchor) })
+	t.Run("Divergence", func(t *testing.T) {
+		for _, apart := range []string{"infra0", "infra2"} {
+			s.diverge(t, w, apart)
+		}
+	})
+	t.Run("WrongDS", func(t *testing.T) { s.wrongDS(t) })
+}
+
+// sign switches signing on, and waits for it.
+func (s *secondaries) sign(w *history) {
+	s.t.Helper()
 	// A node that has not heard of all others yet does not take the command.
 	s.Wait("dnssec on", 10*time.Second, func() error { return s.Tool("infra1", "dnssec", "on").Err() })
 	s.Wait("signatures at every node and secondary", 30*time.Second, func() error {
@@ -49,18 +65,6 @@ func TestSigned(t *testing.T) {
 		return nil
 	})
 	s.quiet(w)
-	s.equal(t)
-	anchor := s.signParent(s.zoneKey("infra0", s.Domain).ToDS(dns.SHA256))
-	t.Run("Checkers", func(t *testing.T) { s.checkers(t) })
-	t.Run("Validation", func(t *testing.T) { s.validation(t, anchor) })
-	t.Run("DNSViz", func(t *testing.T) { s.graded(t, anchor) })
-	t.Run("RollOver", func(t *testing.T) { s.rollOver(t, w, anchor) })
-	t.Run("Divergence", func(t *testing.T) {
-		for _, apart := range []string{"infra0", "infra2"} {
-			s.diverge(t, w, apart)
-		}
-	})
-	t.Run("WrongDS", func(t *testing.T) { s.wrongDS(t) })
 }
 
 // checkers has zone checkers look at the zone as a node prints it, and as a secondary that got it by transfers hands it on.
@@ -179,7 +183,7 @@ func (s *secondaries) validated(resolver, name string, qtype uint16, rcode int, 
 
 // diverge cuts one node off from the others, but not from the secondaries, until it serves another content, restarts it,
 // heals the links, and wants one zone everywhere.
-func (s *secondaries) diverge(t *testing.T, w *serials, apart string) {
+func (s *secondaries) diverge(t *testing.T, w *history, apart string) {
 	t.Helper()
 	before := s.quiet(w)
 	others := slices.DeleteFunc(slices.Clone(s.names), func(n string) bool { return n == apart })

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/miekg/dns"
@@ -66,11 +65,7 @@ func (d *dnssec) save(s sign.State) error {
 		return fmt.Errorf("encode the signing state: %w", err)
 	}
 	if err := durable.WriteFile(d.file, append(text, '\n'), 0o600); err != nil {
-		var path *fs.PathError
-		if errors.As(err, &path) {
-			err = path.Err // without the name of the temporary file, which differs at each try
-		}
-		return fmt.Errorf("save the signing state in %s: %w", d.file, err)
+		return fmt.Errorf("save the signing state: %w", err)
 	}
 	return nil
 }

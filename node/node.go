@@ -49,6 +49,7 @@ type Node struct {
 	roster   atomic.Pointer[roster.Roster]
 	corefile atomic.Pointer[string] // why the newest Corefile does not serve; nil when it does
 	launch   atomic.Pointer[srvboot.Launch]
+	lifeless atomic.Pointer[error] // why this start is not on disk; nil when it is
 
 	store     *zone.Store
 	zones     *zone.Zones
@@ -241,6 +242,9 @@ func (n *Node) runMember(ctx, services context.Context) error {
 		return nil
 	}
 	defer n.peers.close()
+	if err := n.awaitLife(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	n.launcher.Prewarm(ctx)
 	return errors.Join(n.boot.Run(ctx), n.closeLauncher())
 }
@@ -289,7 +293,8 @@ func (n *Node) tellSystemd(ctx context.Context) error {
 		if m := rep.State.Member; m != nil && m.Serving {
 			n.notify.status("the member serves; cluster " + m.ClusterID)
 		} else {
-			n.notify.status(string(rep.Plan.Action) + ": " + rep.Plan.Reason)
+			p := n.plan(rep)
+			n.notify.status(string(p.Action) + ": " + p.Reason)
 		}
 		select {
 		case <-ctx.Done():

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
-	"github.com/google/uuid"
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
@@ -145,18 +144,29 @@ func (n *Node) openDisk(o *Options) (err error) {
 			o.Data, name, bundle, n.name, n.bundle.ID()),
 			hint: "give this node its own data directory, or the name and the bundle that the data was made with"}
 	}
-	if _, err := n.disk.BeginLife(uuid.NewString, machineID()); err != nil {
+	// Nothing writes there yet.
+	if err := durable.RemoveTemps(o.Data); err != nil {
+		return err
+	}
+	if err := n.beginLife(); err != nil {
 		return err
 	}
 	n.memLock = srvboot.NewMemberLock(o.Data, n.log.Named("lock"))
-	return n.keepLastGood(o)
+	n.keepLastGood(o)
+	return nil
 }
 
 // keepLastGood saves the Corefile that serves, unless the start itself came from there.
-func (n *Node) keepLastGood(o *Options) error {
+func (n *Node) keepLastGood(o *Options) {
 	if n.corefileError() != "" {
-		return nil
+		return
 	}
+	if err := saveLastGood(o); err != nil {
+		n.log.Error("the Corefile serves, but a start without it would use an older one", zap.Error(err))
+	}
+}
+
+func saveLastGood(o *Options) error {
 	text, err := os.ReadFile(o.Corefile)
 	if err != nil {
 		return fmt.Errorf("read the Corefile: %w", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,13 +49,14 @@ type publisher struct {
 	// asks carries views that must be published before the asker goes on; closed never.
 	asks    chan ask
 	prompts prompt
+	// fault is why the zone is not what it should be, or not on disk; nil when all is well.
+	fault atomic.Pointer[string]
 
 	// Owned by run.
 	views   []roster.View
 	nodes   []roster.Node
 	reverse []servedReverse
 	last    roster.Roster
-	err     string
 	// born is when this run first knew its cluster born; settled is set once every member served since, or did not
 	// in time.
 	born    time.Time
@@ -129,16 +131,16 @@ func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
 	}
 }
 
-// report logs an error once, not at every tick.
+// report keeps an error for status, and logs it once, not at every tick.
 func (p *publisher) report(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
+	if err == nil {
+		p.fault.Store(nil)
+		return
 	}
-	if text != p.err && err != nil {
-		p.log.Error("the zone is not updated; the last one keeps serving", zap.Error(err))
+	text := err.Error()
+	if was := p.fault.Swap(&text); was == nil || *was != text {
+		p.log.Error("the zone needs attention", errorFields(err)...)
 	}
-	p.err = text
 }
 
 // once merges, compiles and swaps. The saved views come after the swap: they only matter to the next start.
@@ -155,8 +157,8 @@ func (p *publisher) once(own roster.View) error {
 	p.zone.SetOptions(n.zoneOptions(n.options()))
 	reverseErr := p.publishReverse(r, rep)
 	changed, err := p.zone.Publish(r, published(rep))
-	if err != nil && !changed {
-		return errors.Join(err, reverseErr) // the old zone keeps serving
+	if err != nil {
+		return errors.Join(fmt.Errorf("the last zone keeps serving: %w", err), reverseErr)
 	}
 	p.last = r
 	n.roster.Store(&r)
@@ -165,7 +167,15 @@ func (p *publisher) once(own roster.View) error {
 		n.transfers.notifier.Changed()
 		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
 	}
-	return errors.Join(err, reverseErr, p.save(r))
+	return errors.Join(unrecorded(p.zone), reverseErr, p.save(r))
+}
+
+// unrecorded is the error of a zone whose serial is not on disk.
+func unrecorded(z *zone.Publisher) error {
+	if err := z.Unrecorded(); err != nil {
+		return fmt.Errorf("the zone is served, but a start of this node would not know its serial: %w", err)
+	}
+	return nil
 }
 
 // save keeps the newest born view of each cluster.

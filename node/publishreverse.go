@@ -33,7 +33,7 @@ func (p *publisher) publishReverse(r roster.Roster, rep srvboot.Report) error {
 	for _, z := range p.reverse {
 		z.publisher.SetOptions(options)
 		changed, err := z.publisher.Publish(r, publishedZone(rep, z.zone.Zone))
-		errs = append(errs, err)
+		errs = append(errs, err, unrecorded(z.publisher))
 		if changed {
 			n.transfers.notifier.Changed()
 			p.log.Info("zone published", zap.String("zone", z.zone.Zone), zap.Uint32("serial", z.store.Load().Serial()))

@@ -3,8 +3,6 @@ package node
 import (
 	"fmt"
 	"slices"
-
-	"go.uber.org/zap"
 )
 
 // checkReload refuses changes that a running node cannot take. Each names the command that makes the change.
@@ -51,9 +49,7 @@ func (n *Node) applyOptions(o *Options) {
 	n.certs.Reconcile()
 	n.boot.Prompt()
 	n.parent.prompts.send()
-	if err := n.keepLastGood(o); err != nil {
-		n.log.Error("the Corefile serves, but a start without it would use an older one", zap.Error(err))
-	}
+	n.keepLastGood(o)
 }
 
 // lineEdits says what an edit of the node lines means: nothing is ever removed by it.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,7 +123,7 @@ func (n *Node) Status() Status {
 	o, rep := n.options(), n.boot.Report()
 	s := Status{
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
-		Problems: []string{}, Warnings: slices.Concat([]string{}, o.Warnings, n.bundleWarnings(), n.transfers.warnings(time.Now())), Plan: rep.Plan, Phase: rep.State.Phase,
+		Problems: []string{}, Warnings: slices.Concat([]string{}, o.Warnings, n.bundleWarnings(), n.transfers.warnings(time.Now())), Plan: n.plan(rep), Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
 		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
 		DNSSEC: n.dnssec.status(), Fronts: n.fronts.status(), Health: noMember,
@@ -138,7 +139,10 @@ func (n *Node) Status() Status {
 			s.hung = m.PID
 		}
 	} else {
-		s.Waiting = rep.Plan.Reason
+		s.Waiting = s.Plan.Reason
+	}
+	if text := n.publisher.fault.Load(); text != nil {
+		s.Problems = append(s.Problems, "zone: "+*text)
 	}
 	s.Problems = append(s.Problems, s.problems()...)
 	if text := s.Zone.Parent.warning(); text != "" {
@@ -154,6 +158,29 @@ func (n *Node) Status() Status {
 	}
 	s.OK = len(s.Problems) == 0
 	return s
+}
+
+// plan is what the boot loop does next, or what keeps it from beginning.
+func (n *Node) plan(rep srvboot.Report) srvboot.Plan {
+	if rep.Plan.Action != "" {
+		return rep.Plan
+	}
+	var why error
+	for _, c := range n.certs.Status() {
+		why = cmp.Or(why, c.Err)
+	}
+	if life := n.lifeless.Load(); life != nil {
+		why = *life
+	}
+	if why == nil {
+		return rep.Plan
+	}
+	p := srvboot.Plan{Action: srvboot.Wait, Reason: why.Error()}
+	var h interface{ Hint() string }
+	if errors.As(why, &h) {
+		p.Hint = h.Hint()
+	}
+	return p
 }
 
 // problems lists what keeps the node from being well.

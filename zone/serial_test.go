@@ -2,8 +2,10 @@ package zone
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/etcd-dns/etcd-dns/internal/durable"
 	"github.com/etcd-dns/etcd-dns/roster"
 )
 
@@ -253,7 +256,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("serial %d after %d", next, last)
 	}
 	// With room again the same content is recorded.
-	s.file.write = writeDurably
+	s.file.write = writeRecord
 	if serial, warning, err := s.choose(adopted.Digest, nil); serial != adopted.Serial || warning != nil || err != nil {
 		t.Errorf("serial %d, warning %v, error %v; want %d", serial, warning, err, adopted.Serial)
 	}
@@ -286,21 +289,79 @@ func TestRealFullDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("filling the disk: %v, want %v", err, syscall.ENOSPC)
 	}
-	second, warning, err := s.choose("b", nil)
-	if err != nil || !errors.Is(warning, syscall.ENOSPC) || !later(second, first) {
-		t.Fatalf("serial %d after %d, warning %v, error %v", second, first, warning, err)
+	if err := durable.WriteFile(filepath.Join(dir, "other"), make([]byte, recordSize), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("a second file on the full disk: %v, want %v", err, syscall.ENOSPC)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); len(left) > 0 {
-		t.Errorf("temporary files left: %v", left)
+	// The record is overwritten, so the zone may change as often as it likes, and a start knows what was served last.
+	last := first
+	for i := range 2*block + 1 {
+		serial := choose(t, s, fmt.Sprint("b", i))
+		if !later(serial, last) {
+			t.Fatalf("change %d: serial %d after %d", i, serial, last)
+		}
+		last = serial
 	}
-	if r, err := s.file.load(); err != nil || r.Serial != first {
-		t.Errorf("record %+v, %v; want the old one, whole", r, err)
+	s = restart(s)
+	if got := choose(t, s, fmt.Sprint("b", 2*block)); got != last {
+		t.Errorf("after a restart serial %d, want %d", got, last)
 	}
-	if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
+	s = restart(s)
+	back := choose(t, s, "a")
+	if !later(back, last) {
+		t.Errorf("after a restart with the first content serial %d, want one after %d", back, last)
+	}
+	// Where nothing can be written the reserve of the last record serves, and says so.
+	remount := func(flags uintptr) {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT|flags, "size=64k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remount(unix.MS_RDONLY)
+	reserve, warning, err := s.choose("c", nil)
+	if err != nil || !errors.Is(warning, syscall.EROFS) || !later(reserve, back) {
+		t.Fatalf("read-only: serial %d after %d, warning %v, error %v", reserve, back, warning, err)
+	}
+	if _, warning, _ := s.choose("c", nil); !errors.Is(warning, syscall.EROFS) {
+		t.Errorf("read-only, asked again: warning %v", warning)
+	}
+	remount(0)
+	if got := choose(t, s, "c"); got != reserve {
+		t.Errorf("serial %d, want %d", got, reserve)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v; want the record and the ballast", entries, err)
+	}
+}
+
+// TestHalfOverwrittenRecord: a record that a power cut left half written in place is none.
+func TestHalfOverwrittenRecord(t *testing.T) {
+	s, _ := newSerials(t, 1)
+	first := choose(t, s, "a")
+	old, err := os.ReadFile(s.file.path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := choose(t, s, "b"); got != second {
-		t.Errorf("serial %d, want %d", got, second)
+	second := choose(t, s, "b")
+	now, err := os.ReadFile(s.file.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(old) != recordSize || len(now) != recordSize {
+		t.Fatalf("records of %d and %d octets, want %d", len(old), len(now), recordSize)
+	}
+	for i := range old {
+		for _, torn := range [][]byte{slices.Concat(now[:i], old[i:]), slices.Concat(old[:i], now[i:])} {
+			if err := os.WriteFile(s.file.path, torn, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.file.load()
+			if err == nil && !(r.Serial == first && r.Digest == "a") && !(r.Serial == second && r.Digest == "b") {
+				t.Fatalf("torn after %d octets: %+v", i, r)
+			}
+			if err != nil && !errors.Is(err, errSpoilt) {
+				t.Fatalf("torn after %d octets: %v", i, err)
+			}
+		}
 	}
 }
 

@@ -43,6 +43,27 @@ func Create(path string, data []byte, perm fs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// Overwrite writes data into the file path, which exists and has as many octets. It needs no room on most file systems
+// (those that never write in place may refuse), but a power cut in the middle of it may leave a mixture: the reader has to
+// be able to tell, by a checksum.
+func Overwrite(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("overwrite: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() != int64(len(data))) {
+		err = fmt.Errorf("overwrite %s: it is no file of %d octets", path, len(data))
+	}
+	if err == nil {
+		_, err = f.WriteAt(data, 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
 // SyncDir makes the directory's entries (files created, renamed or removed in it) survive a power cut.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
@@ -78,7 +99,7 @@ func RemoveTemps(dir string) error {
 func writeTemp(path string, data []byte, perm fs.FileMode) (string, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+tempMark+"*") // O_EXCL, 0600
 	if err != nil {
-		return "", fmt.Errorf("write %s: %w", path, err)
+		return "", fmt.Errorf("write %s: %w", path, cause(err))
 	}
 	_, err = f.Write(data)
 	if err == nil {
@@ -88,7 +109,16 @@ func writeTemp(path string, data []byte, perm fs.FileMode) (string, error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
+		return "", errors.Join(fmt.Errorf("write %s: %w", path, cause(err)), os.Remove(f.Name()))
 	}
 	return f.Name(), nil
+}
+
+// cause leaves out the name of the temporary file, which is another one at each try: who tries again logs an error once.
+func cause(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }

@@ -172,3 +172,21 @@ func TestRemoveTemps(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestOverwrite(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := durable.Overwrite(path, []byte("new")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v, want %v", err, fs.ErrNotExist)
+	}
+	if err := durable.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Overwrite(path, []byte("longer")); err == nil || read(t, path) != "old" {
+		t.Errorf("another length: %v, %q", err, read(t, path))
+	}
+	if err := durable.Overwrite(path, []byte("new")); err != nil || read(t, path) != "new" {
+		t.Errorf("%v, %q", err, read(t, path))
+	}
+	mustHold(t, dir, "f")
+}

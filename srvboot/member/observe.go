@@ -28,8 +28,8 @@ const (
 type observer struct {
 	e       *embed.Etcd
 	reports *reporter
-	// lastRead is when a linearizable read last succeeded, in Unix nanoseconds.
-	lastRead atomic.Int64
+	// lastRead is when a linearizable read last succeeded; nil before the first.
+	lastRead atomic.Pointer[time.Time]
 	// kick asks for a sample now; one slot.
 	kick chan struct{}
 }
@@ -91,7 +91,8 @@ func (o *observer) proveService(ctx context.Context) {
 		cancel()
 		was := o.serving()
 		if err == nil {
-			o.lastRead.Store(time.Now().UnixNano())
+			now := time.Now()
+			o.lastRead.Store(&now)
 		}
 		if o.serving() != was {
 			o.wake()
@@ -113,7 +114,8 @@ func (o *observer) wake() {
 }
 
 func (o *observer) serving() bool {
-	return time.Since(time.Unix(0, o.lastRead.Load())) < servingFor
+	last := o.lastRead.Load()
+	return last != nil && time.Since(*last) < servingFor
 }
 
 // sample reads the present state. Applied is read before Members, so the list is never older than the index says;

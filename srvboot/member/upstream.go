@@ -27,15 +27,15 @@ const (
 type upstream struct {
 	servers func() []netip.AddrPort
 	own     func() []netip.Addr
-	// deafUntil is Unix nanoseconds, see deafFor.
-	deafUntil atomic.Int64
+	// deafUntil is nil until no name server answered, see deafFor.
+	deafUntil atomic.Pointer[time.Time]
 }
 
 var errDeaf = errors.New("no name server answered a moment ago")
 
 // forward asks one server after the other and returns the first answer.
 func (u *upstream) forward(ctx context.Context, req *dns.Msg) (*dns.Msg, error) {
-	if time.Now().UnixNano() < u.deafUntil.Load() {
+	if until := u.deafUntil.Load(); until != nil && time.Now().Before(*until) {
 		return nil, errDeaf
 	}
 	ctx, cancel := context.WithTimeout(ctx, allPatience)
@@ -56,7 +56,8 @@ func (u *upstream) forward(ctx context.Context, req *dns.Msg) (*dns.Msg, error) 
 		return nil, errors.New("there is no name server to ask but ourselves")
 	}
 	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		u.deafUntil.Store(time.Now().Add(deafFor).UnixNano())
+		until := time.Now().Add(deafFor)
+		u.deafUntil.Store(&until)
 	}
 	return nil, errors.Join(failed...)
 }

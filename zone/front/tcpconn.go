@@ -13,9 +13,10 @@ import (
 
 // tcpConn is one connection. serve owns it; other goroutines write answers of the full server, and close it.
 type tcpConn struct {
-	t    *tcp
-	conn net.Conn
-	from netip.Addr
+	t      *tcp
+	conn   net.Conn
+	opened time.Time
+	from   netip.Addr
 
 	// source is nil, and place nothing, unless it is in t.conns; t.mu guards both.
 	source *tcpSource
@@ -25,7 +26,7 @@ type tcpConn struct {
 	stalled  atomic.Bool   // a write waits for the client to read
 	tick     atomic.Uint64 // when it became idle or stalled
 	promised atomic.Bool   // it was told an idle timeout
-	until    atomic.Int64  // when it has been idle for too long, in unix nanoseconds
+	until    atomic.Int64  // when it has been idle for too long, in nanoseconds after opened
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -46,8 +47,8 @@ type tcpConn struct {
 }
 
 func newTCPConn(t *tcp, conn net.Conn) *tcpConn {
-	c := &tcpConn{t: t, conn: quick(conn), from: clientOf(conn), closed: make(chan struct{}), pending: make(chan struct{}, maxPending),
-		writing: make(chan struct{}, 1), engine: newEngine(t.shared, t.counters)}
+	c := &tcpConn{t: t, conn: quick(conn), opened: time.Now(), from: clientOf(conn), closed: make(chan struct{}),
+		pending: make(chan struct{}, maxPending), writing: make(chan struct{}, 1), engine: newEngine(t.shared, t.counters)}
 	c.engine.keepalive = uint16(t.idle / (100 * time.Millisecond)) // RFC 7828 §3.1
 	c.in = c.small[:]
 	c.tick.Store(t.ticks.Add(1))
@@ -125,11 +126,13 @@ func (c *tcpConn) drain(gone <-chan struct{}) {
 
 // renew begins a new idle time.
 func (c *tcpConn) renew() {
-	until := time.Now().Add(c.t.idle)
-	c.until.Store(until.UnixNano())
+	c.postpone()
 	// An error means that the connection is closed, which the next Read tells.
-	_ = c.conn.SetReadDeadline(until)
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.t.idle))
 }
+
+// postpone is renew without the deadline, which may pass meanwhile; waits then sets the new one.
+func (c *tcpConn) postpone() { c.until.Store(int64(time.Since(c.opened) + c.t.idle)) }
 
 // waits says, after a read has timed out, whether the connection may wait on: it is not idle while the full server has
 // a query (RFC 7766 §3), nor when its time was renewed meanwhile. Who sends a query slowly has no more time.
@@ -141,8 +144,8 @@ func (c *tcpConn) waits() bool {
 		c.renew()
 		return true
 	}
-	until := time.Unix(0, c.until.Load())
-	return time.Now().Before(until) && c.conn.SetReadDeadline(until) == nil
+	left := time.Duration(c.until.Load()) - time.Since(c.opened)
+	return left > 0 && c.conn.SetReadDeadline(time.Now().Add(left)) == nil
 }
 
 // missDone ends a query that the full server had. The time until the connection is idle for too long begins anew

@@ -34,8 +34,7 @@ func (c *tcpConn) take() bool {
 		if !ok {
 			return false
 		}
-		// The deadline that is set may pass meanwhile; waits then sets the new one.
-		c.until.Store(time.Now().Add(c.t.idle).UnixNano())
+		c.postpone()
 	}
 	return c.fitBuffer()
 }

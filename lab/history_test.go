@@ -1,0 +1,199 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// historyHost may transfer the zone from the nodes, and is no secondary.
+const historyHost = "history"
+
+var historyAddr = netip.MustParseAddr("10.0.2.14")
+
+// history is what every host ever handed out of the zone: one serial names one content, wherever it comes from.
+type history struct {
+	*serials
+	// contents are the zones by serial, transfers how often each host handed one out; serials.mu guards both.
+	contents  map[uint32]content
+	transfers map[string]int
+}
+
+// content is a zone's records in master format, sorted, and the host that handed it out first.
+type content struct {
+	host string
+	zone []string
+}
+
+// watch follows the zone at every node and secondary: its serial 50 times a second, its content ten times.
+func (s *secondaries) watch() *history {
+	hosts := append(slices.Clone(s.names), nsdHost, knotHost, bindHost)
+	w := &history{serials: s.watchSerials(hosts...), contents: map[uint32]content{}, transfers: map[string]int{}}
+	for _, h := range hosts {
+		w.every(100*time.Millisecond, func() {
+			zone, err := s.zoneAt(h)
+			if err == nil {
+				err = w.take(h, zone)
+			}
+			_ = err // it is down, not ready or cut off; judge wants that it was not always
+		})
+	}
+	return w
+}
+
+// zoneAt transfers the zone from a host: from a node with the bundle's key, if there is one, at the time that the node's
+// clock shows; from a secondary from itself.
+func (s *secondaries) zoneAt(h string) ([]dns.RR, error) {
+	if _, ok := s.nodes[h]; !ok {
+		return s.axfr(h, h, "", time.Now())
+	}
+	return s.axfr(historyHost, h, s.key, s.Clock(h))
+}
+
+// axfr transfers a zone that fits one message. miekg's own client refuses what is signed at another time than its own.
+func (s *secondaries) axfr(from, at, key string, now time.Time) (zone []dns.RR, err error) {
+	err = inNetns(s.host(from).ns, func() error {
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(s.Addr(at), "53"), queryLimit)
+		if err != nil {
+			return err
+		}
+		conn := &dns.Conn{Conn: c}
+		defer func() { _ = conn.Close() }()
+		q := new(dns.Msg).SetAxfr(dns.Fqdn(s.Domain))
+		if key != "" {
+			conn.TsigSecret = map[string]string{key: s.secret}
+			q.SetTsig(key, dns.HmacSHA256, 300, now.Unix())
+		}
+		if err := errors.Join(conn.SetDeadline(time.Now().Add(3*queryLimit)), conn.WriteMsg(q)); err != nil {
+			return err
+		}
+		m, err := conn.ReadMsg()
+		if err != nil && !errors.Is(err, dns.ErrTime) {
+			return err
+		}
+		if n := len(m.Answer); m.Rcode != dns.RcodeSuccess || n < 2 || m.Answer[n-1].Header().Rrtype != dns.TypeSOA {
+			return fmt.Errorf("%s has no whole zone in one message: %s, %d records", at, dns.RcodeToString[m.Rcode], n)
+		}
+		zone = m.Answer[:len(m.Answer)-1]
+		return nil
+	})
+	return zone, err
+}
+
+// take notes a zone that begins with its SOA record.
+func (w *history) take(h string, zone []dns.RR) error {
+	soa, ok := zone[0].(*dns.SOA)
+	if !ok {
+		return fmt.Errorf("%s hands out a zone that begins with %s", h, zone[0])
+	}
+	lines := canonical(zone)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.transfers[h]++
+	was, ok := w.contents[soa.Serial]
+	if !ok {
+		w.contents[soa.Serial] = content{h, lines}
+	} else if !slices.Equal(was.zone, lines) {
+		w.faultLocked("serial %d names one content at %s and another at %s:\n%s", soa.Serial, was.host, h, difference(was.zone, lines))
+	}
+	return nil
+}
+
+// canonical makes zones comparable: names in lower case, single spaces, sorted.
+func canonical(zone []dns.RR) (lines []string) {
+	for _, rr := range zone {
+		rr.Header().Name = dns.CanonicalName(rr.Header().Name)
+		lines = append(lines, strings.Join(strings.Fields(rr.String()), " "))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// difference lists the lines that only one of two sorted zones has.
+func difference(a, b []string) string {
+	var out strings.Builder
+	for _, side := range []struct {
+		sign       string
+		these, not []string
+	}{{"-", a, b}, {"+", b, a}} {
+		for _, line := range side.these {
+			if _, found := slices.BinarySearch(side.not, line); !found {
+				fmt.Fprintf(&out, "%s %s\n", side.sign, line)
+			}
+		}
+	}
+	return out.String()
+}
+
+// judge ends the watch and fails the test for what no host may ever do.
+func (w *history) judge(t *testing.T) {
+	t.Helper()
+	for _, f := range w.stop() {
+		t.Error(f)
+	}
+	t.Logf("%d serials; transfers %v", len(w.contents), w.transfers)
+	for _, h := range slices.Sorted(maps.Keys(w.last)) {
+		if w.transfers[h] < 10 {
+			t.Errorf("the zone was transferred from %s only %d times", h, w.transfers[h])
+		}
+	}
+}
+
+// The history finds what it is for.
+func TestHarnessHistory(t *testing.T) {
+	soa := func(serial uint32) *dns.SOA {
+		return &dns.SOA{Hdr: dns.RR_Header{Name: "z.example.", Rrtype: dns.TypeSOA, Class: dns.ClassINET}, Ns: "n.", Mbox: "m.", Serial: serial}
+	}
+	txt := func(s string) dns.RR {
+		return &dns.TXT{Hdr: dns.RR_Header{Name: "Z.example.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{s}}
+	}
+	says := func(serial uint32) *dns.Msg { return &dns.Msg{Answer: []dns.RR{soa(serial)}} }
+	for _, tt := range []struct {
+		name string
+		do   func(w *history)
+		want string
+	}{
+		{"one content, from two hosts in two orders", func(w *history) {
+			_, _ = w.take("a", []dns.RR{soa(1), txt("x"), txt("y")}), w.take("b", []dns.RR{soa(1), txt("y"), txt("x")})
+		}, ""},
+		{"two contents", func(w *history) {
+			_, _ = w.take("a", []dns.RR{soa(1), txt("x")}), w.take("b", []dns.RR{soa(1), txt("y")})
+		}, "serial 1 names one content at a and another at b"},
+		{"a record less", func(w *history) {
+			_, _ = w.take("a", []dns.RR{soa(1), txt("x")}), w.take("a", []dns.RR{soa(1)})
+		}, "serial 1 names"},
+		{"forth, and over the end of the numbers", func(w *history) {
+			w.note("a", says(1<<32-1), nil)
+			w.note("a", nil, errors.New("silent"))
+			w.note("a", says(5), nil)
+			w.note("b", says(3), nil)
+		}, ""},
+		{"back", func(w *history) { w.note("a", says(5), nil); w.note("a", says(4), nil) }, "a goes back from serial 5 to 4"},
+		{"back after silence", func(w *history) {
+			w.note("a", says(5), nil)
+			w.note("a", nil, errors.New("silent"))
+			w.note("a", says(4), nil)
+		}, "back"},
+		{"not ready yet", func(w *history) { w.note("a", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}, nil) }, ""},
+		{"not ready any more", func(w *history) {
+			w.note("a", says(5), nil)
+			w.note("a", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}, nil)
+		}, "a answers SERVFAIL after serial 5"},
+	} {
+		w := &history{serials: (&Lab{}).watchSerials(), contents: map[uint32]content{}, transfers: map[string]int{}}
+		tt.do(w)
+		if got := strings.Join(w.stop(), "; "); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

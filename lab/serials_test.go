@@ -1,0 +1,122 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// serials watches the zone's serial at hosts.
+type serials struct {
+	end  chan struct{}
+	done sync.WaitGroup
+
+	mu sync.Mutex
+	// first is when a host was first seen with a serial, now the one it has, 0 while it says nothing, last the one that it
+	// said last; guarded by mu.
+	first map[string]map[uint32]time.Time
+	now   map[string]uint32
+	last  map[string]uint32
+	// faults are answers that no host may give once it had a serial; guarded by mu.
+	faults []string
+}
+
+// watchSerials asks every host 50 times a second, until stop.
+func (l *Lab) watchSerials(hosts ...string) *serials {
+	w := &serials{end: make(chan struct{}), first: map[string]map[uint32]time.Time{}, now: map[string]uint32{}, last: map[string]uint32{}}
+	for _, h := range hosts {
+		w.every(20*time.Millisecond, func() {
+			m, err := l.Query(clientHost, l.Addr(h), l.Domain, dns.TypeSOA)
+			w.note(h, m, err)
+		})
+	}
+	return w
+}
+
+// every calls do at each tick, until stop.
+func (w *serials) every(period time.Duration, do func()) {
+	w.done.Go(func() {
+		tick := time.NewTicker(period)
+		defer tick.Stop()
+		for {
+			select {
+			case <-w.end:
+				return
+			case <-tick.C:
+			}
+			do()
+		}
+	})
+}
+
+func (w *serials) note(h string, m *dns.Msg, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now[h] = 0
+	switch {
+	case err != nil:
+		return
+	case m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1:
+		if w.last[h] != 0 {
+			w.faultLocked("%s answers %s after serial %d", h, Answer(m), w.last[h])
+		}
+		return
+	}
+	serial := m.Answer[0].(*dns.SOA).Serial
+	w.now[h] = serial
+	w.aheadLocked(h, serial)
+	if w.first[h] == nil {
+		w.first[h] = map[uint32]time.Time{}
+	}
+	if _, ok := w.first[h][serial]; !ok {
+		w.first[h][serial] = time.Now()
+	}
+}
+
+// aheadLocked notes a serial that a host gave, which may not lie before the one that it gave last (RFC 1982 §3.2).
+func (w *serials) aheadLocked(h string, serial uint32) {
+	if last := w.last[h]; last != 0 && int32(serial-last) < 0 {
+		w.faultLocked("%s goes back from serial %d to %d", h, last, serial)
+	}
+	w.last[h] = serial
+}
+
+// faultLocked keeps the first of many faults; the others follow from them.
+func (w *serials) faultLocked(format string, args ...any) {
+	if len(w.faults) < 10 {
+		w.faults = append(w.faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// stop ends the watch and returns what was wrong.
+func (w *serials) stop() (faults []string) {
+	select {
+	case <-w.end:
+	default:
+		close(w.end)
+	}
+	w.done.Wait()
+	return w.faults
+}
+
+// agreed is the serial that all hosts have, 0 if they have not one.
+func (w *serials) agreed(hosts []string) uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range hosts {
+		if w.now[h] != w.now[hosts[0]] {
+			return 0
+		}
+	}
+	return w.now[hosts[0]]
+}
+
+func (w *serials) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fmt.Sprint(w.now)
+}
