@@ -72,6 +72,8 @@ type Boot struct {
 	list      listDate
 	seenAt    time.Time
 	wake      time.Time
+	steward   steward
+	admission *Admission // the last learner that this node let in
 }
 
 // said is what HandleState answers from: a state, and what is remembered of those who ask.
@@ -158,6 +160,7 @@ func (b *Boot) step() {
 		}
 	}
 	b.look()
+	b.tend(now)
 	b.remember(now)
 	b.publishReport()
 }

@@ -48,6 +48,10 @@ func (b *Boot) selfState() State {
 	if e := b.disk.MarkerError; e != "" {
 		s.Phase, s.Evidence = "", append(slices.Clone(s.Evidence), "genesis.json: "+e)
 	}
+	if b.plan.Action == Ask && !b.member.runs() {
+		s.Claim = b.plan.Claim
+	}
+	s.Admission, s.Waits = b.admission, b.steward.waits
 	f := b.facts()
 	s.NotReady = f.Preflight
 	if own, blocked := ownGround(look(f)); blocked {

@@ -16,7 +16,7 @@ func Decide(f Facts) Plan {
 	s := look(f)
 	for _, row := range [...]func(*situation) (Plan, bool){
 		rowMarkerUnusable, rowNamesake, rowSuccessor, rowAlien, rowBroken, rowUnmounted, rowRemoved, rowRolledBack,
-		rowMember, rowStub, rowContinueBirth, rowAccepted, rowBorn, rowJoining, rowBlank, rowReplace,
+		rowMember, rowStub, rowContinueBirth, rowAccepted, rowBorn, rowJoining, rowBlank, rowJoin,
 	} {
 		if p, ok := row(s); ok {
 			return s.checked(p)
@@ -27,7 +27,7 @@ func Decide(f Facts) Plan {
 
 // checked turns a start into waiting while a pre-flight check fails.
 func (s *situation) checked(p Plan) Plan {
-	starts := p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth
+	starts := p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth || p.Action == Ask
 	if !starts || len(s.f.Preflight) == 0 {
 		return p
 	}
@@ -162,6 +162,10 @@ func rowRemoved(s *situation) (Plan, bool) {
 		_, listed := s.lives.byID(id)
 		gone = gone || !listed
 	}
+	if e, listed := s.listedURL(); listed && s.empty() {
+		_, admitted := s.admission(e)
+		gone = gone && !admitted
+	}
 	if !gone {
 		return Plan{}, false
 	}
@@ -170,8 +174,12 @@ func rowRemoved(s *situation) (Plan, bool) {
 		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
-	return Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
-		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}, true
+	p := Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
+		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}
+	if s.phase != Removed || s.f.Disk.Data != None {
+		p.Action = Retire
+	}
+	return p, true
 }
 
 // rowRolledBack is row 8. Besides a member's data it guards every start as new: an old image of a disk on which the

@@ -63,6 +63,11 @@ type Home struct {
 	Bundle, SrvName, Node string
 	// Initial are the initial members by name, sorted, with the peer URLs that they would have.
 	Initial []GenesisMember
+	// Admitted are the nodes that the configuration lets into the cluster, with the peer URLs that it gives them, sorted
+	// by name.
+	Admitted []GenesisMember
+	// Manual leaves the replacing of members that lost their disk to a person.
+	Manual bool
 	// Ask are the names of all nodes that birth waits for: the bundle's and the Corefile's, heard of or remembered,
 	// sorted, this node included.
 	Ask []string
