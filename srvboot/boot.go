@@ -74,6 +74,7 @@ type Boot struct {
 	wake      time.Time
 	steward   steward
 	admission *Admission // the last learner that this node let in
+	removed   bool       // the last member ended because its cluster removed it
 }
 
 // said is what HandleState answers from: a state, and what is remembered of those who ask.
@@ -250,7 +251,7 @@ func (b *Boot) facts() Facts {
 	f := Facts{
 		Now: time.Now(), Home: b.home, Disk: b.disk, Run: b.run, Namesake: b.namesake.Answer,
 		Peers: make(map[string]Answer, len(b.peers)), Preflight: b.preflight.failed,
-		DiskReplaced: b.o.DiskReplaced,
+		DiskReplaced: b.o.DiskReplaced, ToldRemoved: b.removed,
 	}
 	if !b.preflight.valid && b.preflight.at.IsZero() {
 		f.Preflight = []string{"the checks have not run yet"}

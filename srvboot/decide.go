@@ -155,12 +155,14 @@ func rowUnmounted(s *situation) (Plan, bool) {
 		hint("mount the disk, or say that it was replaced: etcd-dns run --disk-replaced"), true
 }
 
-// rowRemoved is row 7.
+// rowRemoved is row 7. A list that lacks this node's member proves its removal only if it is later than the member's own
+// addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
 	gone := s.phase == Removed
 	if id := s.memberID(); s.f.Disk.Data == HasMember && s.phase == Running && s.lives != nil && id != "" {
 		_, listed := s.lives.byID(id)
-		gone = gone || !listed
+		reached := s.f.Disk.Identity.Index
+		gone = gone || !listed && (s.f.ToldRemoved || reached > 0 && s.lives.Applied > reached)
 	}
 	if e, listed := s.listedURL(); listed && s.empty() {
 		_, admitted := s.admission(e)

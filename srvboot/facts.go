@@ -91,6 +91,8 @@ type Facts struct {
 	// Namesake is the last answer to a question put to this node's own name: another run's answer means that two
 	// processes have the name.
 	Namesake Answer
+	// ToldRemoved says that the own member ended because its cluster removed it.
+	ToldRemoved bool
 	// Preflight lists the failed checks that stand in the way of a start.
 	Preflight []string
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.

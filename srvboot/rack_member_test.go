@@ -124,7 +124,7 @@ func (m *simMember) live() {
 		_, listed := c.has(m.id)
 		m.n.r.mu.Unlock()
 		if !listed {
-			m.end(errors.New("the member was removed from its cluster"))
+			m.end(errSimRemoved{})
 			return
 		}
 		select {
@@ -133,6 +133,11 @@ func (m *simMember) live() {
 		}
 	}
 }
+
+type errSimRemoved struct{}
+
+func (errSimRemoved) Error() string { return "the member was removed from its cluster" }
+func (errSimRemoved) Removed() bool { return true }
 
 func (m *simMember) Done() <-chan struct{}    { return m.done }
 func (m *simMember) Changed() <-chan struct{} { return m.changed }
