@@ -73,8 +73,9 @@ type Boot struct {
 	seenAt    time.Time
 	wake      time.Time
 	steward   steward
-	admission *Admission // the last learner that this node let in
-	removed   bool       // the last member ended because its cluster removed it
+	admission *Admission           // the last learner that this node let in
+	welcomed  map[string]time.Time // by node, since when a person lets it in
+	removed   bool                 // the last member ended because its cluster removed it
 }
 
 // said is what HandleState answers from: a state, and what is remembered of those who ask.

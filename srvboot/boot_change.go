@@ -58,7 +58,7 @@ func (b *Boot) tend(now time.Time) {
 	case next.Save != "":
 		b.saveBefore(next.Save)
 	case next.Change != nil:
-		b.change(*next.Change)
+		b.change(*next.Change, func(error) {})
 	}
 }
 
@@ -96,11 +96,21 @@ func since(known, now time.Time) time.Time {
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
 	return ChangeFacts{Facts: b.facts(), Self: self, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
-		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual}
+		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome()}
+}
+
+// stillWelcome are the nodes that a person let in lately.
+func (b *Boot) stillWelcome() (out []string) {
+	for node, at := range b.welcomed {
+		if time.Since(at) < orderLasts {
+			out = append(out, node)
+		}
+	}
+	return out
 }
 
 // change takes a step beside the loop. The run of a node that is let in is the one whose claim led to the step.
-func (b *Boot) change(c Change) {
+func (b *Boot) change(c Change, then func(error)) {
 	b.steward.busy = true
 	m, run := b.member.m, ""
 	if p := b.peers[c.Node]; p != nil {
@@ -110,7 +120,10 @@ func (b *Boot) change(c Change) {
 		zap.String("reason", c.Reason))
 	b.beside(b.o.Timing.ChangeTimeout, func(ctx context.Context) func() {
 		id, err := m.Change(ctx, c)
-		return func() { b.tookStep(c, id, run, err) }
+		return func() {
+			b.tookStep(c, id, run, err)
+			then(err)
+		}
 	})
 }
 
@@ -126,12 +139,16 @@ func (b *Boot) tookStep(c Change, id, run string, err error) {
 		return
 	}
 	w.retry.reset()
-	w.from = c.Members
+	if c.Op != MoveLeader {
+		w.from = c.Members
+	}
 	switch g := look(b.facts()).genesis(); {
 	case c.Op == AddLearner && g != nil && run != "":
 		b.admission = &Admission{Node: c.Node, Run: run, ID: id, Genesis: *g}
 	case c.Op == RemoveMember:
 		w.saved = ""
+	case c.Op == PromoteLearner:
+		delete(b.welcomed, c.Node)
 	}
 	b.o.Log.Info("the membership changed", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.String("member_id", id))
 	b.say()

@@ -10,6 +10,8 @@ const (
 	AddLearner ChangeOp = "add-learner"
 	// PromoteLearner makes the learner ID a voter.
 	PromoteLearner ChangeOp = "promote"
+	// MoveLeader hands the leadership to the voter ID.
+	MoveLeader ChangeOp = "move-leader"
 )
 
 // Change is one step in a cluster's membership. It is made against a member list: when a linearizable read shows
@@ -44,6 +46,8 @@ type Claim struct {
 	// Lost is the member that the living list has at PeerURL and whose data this node does not hold; empty when the list
 	// has none.
 	Lost string `json:"lost,omitempty"`
+	// Retired says that this node was removed, and comes back by a person's word only.
+	Retired bool `json:"retired,omitempty"`
 }
 
 // Admission says that a learner was added for one run of a node. It is no secret, and it lets nobody in who holds data:

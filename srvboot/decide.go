@@ -158,7 +158,7 @@ func rowUnmounted(s *situation) (Plan, bool) {
 // rowRemoved is row 7. A list that lacks this node's member proves its removal only if it is later than the member's own
 // addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
-	gone := s.phase == Removed
+	gone := s.phase == Removed || s.empty() && s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
 	if id := s.memberID(); s.f.Disk.Data == HasMember && s.phase == Running && s.lives != nil && id != "" {
 		_, listed := s.lives.byID(id)
 		reached := s.f.Disk.Identity.Index
@@ -171,15 +171,18 @@ func rowRemoved(s *situation) (Plan, bool) {
 	if !gone {
 		return Plan{}, false
 	}
-	const hint = "on another node: etcd-dns etcdctl member add "
+	const hint = "etcd-dns member add "
 	if e, ok := s.listedURL(); ok && e.ID != s.memberID() {
 		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
 	p := Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
 		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}
-	if s.phase != Removed || s.f.Disk.Data != None {
+	switch url := s.f.Home.peerURL(); {
+	case s.phase != Removed || s.f.Disk.Data != None:
 		p.Action = Retire
+	case url != "":
+		p.Claim = &Claim{PeerURL: url, Retired: true}
 	}
 	return p, true
 }

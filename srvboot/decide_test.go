@@ -396,7 +396,7 @@ func total(t *testing.T, f Facts, p Plan) {
 		bad("birth from a row that may not say so")
 	case p.Row >= 16 && !slices.Contains([]Action{Wait, Idle, Ask, Enroll}, p.Action):
 		bad("a row of joining does something else")
-	case (p.Action == Ask) != (p.Claim != nil) || (p.Action == Ask || p.Action == Enroll) && f.Disk.Data != None && f.Disk.Data != Stamped:
+	case (p.Action == Ask || p.Claim != nil && p.Row != 7) && (p.Action != Ask || p.Claim == nil) || p.Claim != nil && f.Disk.Data != None && f.Disk.Data != Stamped || (p.Action == Ask || p.Action == Enroll) && f.Disk.Data != None && f.Disk.Data != Stamped:
 		bad("a claim without an empty disk")
 	case p.Action == Enroll && (p.Genesis == nil || f.Disk.Marker != nil && f.Disk.Marker.MemberID == p.MemberID):
 		bad("an ID is taken that this disk knows already")

@@ -42,6 +42,8 @@ type State struct {
 	Admission *Admission `json:"admission,omitempty"`
 	// Waits says, by node, why the sender, which leads its cluster, does not let it in yet.
 	Waits map[string]string `json:"waits,omitempty"`
+	// Tombstones are those that the sender knows of.
+	Tombstones map[string]Tombstone `json:"tombstones,omitempty"`
 	// View is the member list the sender publishes, with its date.
 	View roster.View `json:"view"`
 	// Serial and ZoneDigest name the zone content the sender serves.

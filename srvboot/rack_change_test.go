@@ -214,3 +214,91 @@ func TestLeaderDiesAfterTheRemoval(t *testing.T) {
 		r.within(time.Minute, "all vote", r.votersAre("n0", "n1", "n2"))
 	})
 }
+
+// order gives an operator's word to whichever node leads.
+func (r *rack) order(o Order) OrderReply {
+	r.t.Helper()
+	at := "n0"
+	for range 4 {
+		r.mu.Lock()
+		boot := r.nodes[at].boot
+		r.mu.Unlock()
+		reply, err := boot.HandleOrder(r.t.Context(), o)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if reply.Leader == "" {
+			return reply
+		}
+		at = reply.Leader
+	}
+	r.t.Fatal("the order goes round")
+	return OrderReply{}
+}
+
+func TestOrderedRemovalAndReturn(t *testing.T) {
+	for _, name := range []string{"n0", "n2"} { // the leader, and a follower
+		t.Run(name, func(t *testing.T) {
+			inRack(t, 3, func(r *rack) {
+				born3(r)
+				if reply := r.order(Order{Op: OrderRemove, Node: name}); !reply.Done {
+					t.Fatalf("%+v", reply)
+				}
+				n := r.nodes[name]
+				r.within(30*time.Second, "it is retired", func() bool { return n.report().State.Phase == Removed })
+				// Neither time nor a blank disk lets it in again.
+				r.never(2*time.Minute, "it came back", func() bool { v, l := r.members(); return len(v)+len(l) != 2 })
+				r.stop(name)
+				n.disk.wipe()
+				r.start(name)
+				r.never(2*time.Minute, "it came back blank", func() bool { v, l := r.members(); return len(v)+len(l) != 2 })
+				if reply := r.order(Order{Op: OrderAdd, Node: name}); !reply.Done {
+					t.Fatalf("%+v", reply)
+				}
+				r.within(time.Minute, "it votes again", r.votersAre("n0", "n1", "n2"))
+			})
+		})
+	}
+}
+
+func TestRetiredNodeReturns(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.order(Order{Op: OrderRemove, Node: "n2"})
+		r.within(30*time.Second, "n2 is retired", func() bool { return r.nodes["n2"].report().State.Phase == Removed })
+		r.order(Order{Op: OrderAdd, Node: "n2"})
+		r.within(time.Minute, "n2 votes again", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
+func TestRemovalThatLosesTheQuorumIsRefused(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.stop("n2")
+		time.Sleep(5 * time.Second)
+		if reply := r.order(Order{Op: OrderRemove, Node: "n1"}); reply.Done || reply.Hint == "" {
+			t.Errorf("%+v, want a refusal with a hint", reply)
+		}
+		if reply := r.order(Order{Op: OrderRemove, Node: "n2"}); !reply.Done {
+			t.Errorf("the dead one: %+v", reply)
+		}
+		if reply := r.order(Order{Op: OrderRemove, Node: "n9"}); !reply.Done {
+			t.Errorf("a node without a member: %+v", reply)
+		}
+	})
+}
+
+func TestReplaceManualWaitsForTheWord(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		for _, n := range r.nodes {
+			n.edit(func(h *Home) { h.Manual = true })
+		}
+		born3(r)
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.start("n2")
+		r.never(2*time.Minute, "it was replaced", func() bool { return len(r.removals) > 0 })
+		r.order(Order{Op: OrderReplace, Node: "n2"})
+		r.within(time.Minute, "n2 votes again", r.votersAre("n0", "n1", "n2"))
+	})
+}

@@ -36,8 +36,9 @@ type ChangeFacts struct {
 	NearSince map[string]time.Time
 	// Saved says for which member's removal a snapshot was taken since the claim began; NoSnapshot why one could not be.
 	Saved, NoSnapshot string
-	// Manual leaves replacing to a person.
-	Manual bool
+	// Manual leaves replacing to a person. Welcomed are the nodes that a person lets in.
+	Manual   bool
+	Welcomed []string
 }
 
 // NextChange is what Reconcile answers.
@@ -176,15 +177,16 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	}
 	remembered := f.Disk.Seen.Nodes[a.Node].Machine
 	since, claimed := f.ClaimSince[a.Node]
+	welcome := slices.Contains(f.Welcomed, a.Node)
 	switch {
 	case e.ID == f.Self.ID || entryNode(e) != a.Node:
 		return fmt.Sprintf("it is the member of %s", entryNode(e))
 	case a.State.Claim.Lost != e.ID:
 		return fmt.Sprintf("%s sees member %q there", a.Node, a.State.Claim.Lost)
-	case !admits(f.Home.Admitted, a.Node):
+	case !welcome && !admits(f.Home.Admitted, a.Node):
 		return "no node line of this node's Corefile would let it in again"
-	case f.Manual:
-		return "the Corefile says replace manual"
+	case f.Manual && !welcome:
+		return "the Corefile says replace manual; to let it in: etcd-dns member replace " + a.Node
 	case !linked:
 		return "the leader has no link to it yet"
 	case link.Quiet < quietFor:
@@ -195,8 +197,8 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 		return fmt.Sprintf("%d of the other voters are connected, %d are needed", connected, max(quorum(n), quorum(n-1)))
 	case f.ListSince.IsZero() || f.Now.Sub(f.ListSince) < settleFor:
 		return fmt.Sprintf("the membership changed less than %s ago", settleFor)
-	case remembered != "" && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
-		return fmt.Sprintf("%s is on machine %s now, and was on %s: it is let in after %s", a.Node, a.State.Machine, remembered, otherMachine)
+	case !welcome && remembered != "" && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
+		return fmt.Sprintf("%s is on machine %s now, and was on %s: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine, remembered, otherMachine, a.Node)
 	case f.NoSnapshot != "":
 		return "no snapshot could be taken: " + f.NoSnapshot
 	}
@@ -210,19 +212,25 @@ func admits(lines []GenesisMember, node string) bool {
 
 func quorum(n int) int { return n/2 + 1 }
 
-// join adds the first node that asks, has no member and is admitted.
+// join adds the first node that asks, has no member and is admitted: by its line in the Corefile, unless it was removed, or
+// by a person's word.
 func (r *reconciler) join() {
 	for _, a := range r.claims() {
-		url := a.State.Claim.PeerURL
-		listed := slices.ContainsFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, url) })
-		switch admitted, ok := (Genesis{Members: r.f.Home.Admitted}).member(a.Node); {
+		claim := a.State.Claim
+		line, admitted := (Genesis{Members: r.f.Home.Admitted}).member(a.Node)
+		listed := slices.ContainsFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, claim.PeerURL) })
+		welcome := slices.Contains(r.f.Welcomed, a.Node)
+		gone := claim.Retired || r.f.Disk.Seen.Tombstones[a.Node].Removed
+		switch {
 		case listed:
-		case !ok:
+		case gone && !welcome:
+			r.wait(a.Node, "it was removed; to let it in again: etcd-dns member add %s", a.Node)
+		case !admitted && !welcome:
 			r.wait(a.Node, "no node line of this node's Corefile names %s", a.Node)
-		case admitted.PeerURL != url:
-			r.wait(a.Node, "it asks for %s, and this node's Corefile gives it %s", url, admitted.PeerURL)
+		case admitted && line.PeerURL != claim.PeerURL:
+			r.wait(a.Node, "it asks for %s, and this node's Corefile gives it %s", claim.PeerURL, line.PeerURL)
 		default:
-			r.change(AddLearner, MemberEntry{PeerURLs: []string{url}}, a.Node, "%s asks to join at %s", a.Node, url)
+			r.change(AddLearner, MemberEntry{PeerURLs: []string{claim.PeerURL}}, a.Node, "%s asks to join at %s", a.Node, claim.PeerURL)
 			return
 		}
 	}

@@ -92,15 +92,18 @@ func carryOut(ctx context.Context, e *embed.Etcd, c srvboot.Change) (id string, 
 		m := membership.NewMemberAsLearner("", urls, "", &now)
 		_, err = e.Server.AddMember(ctx, *m)
 		return hexID(uint64(m.ID)), wrapChange(c, err)
-	case srvboot.RemoveMember, srvboot.PromoteLearner:
+	case srvboot.RemoveMember, srvboot.PromoteLearner, srvboot.MoveLeader:
 		n, err := strconv.ParseUint(c.ID, 16, 64)
 		if err != nil {
 			return "", fmt.Errorf("member ID %q: %w", c.ID, err)
 		}
-		if c.Op == srvboot.RemoveMember {
+		switch c.Op {
+		case srvboot.RemoveMember:
 			_, err = e.Server.RemoveMember(ctx, n)
-		} else {
+		case srvboot.PromoteLearner:
 			_, err = e.Server.PromoteMember(ctx, n)
+		default:
+			err = e.Server.MoveLeader(ctx, uint64(e.Server.MemberID()), n)
 		}
 		return c.ID, wrapChange(c, err)
 	}
