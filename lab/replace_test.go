@@ -179,4 +179,52 @@ func TestRemoved(t *testing.T) {
 		t.Errorf("its data was set aside at %v, want one place", aside)
 	}
 	l.Get("kept", "1")
+	// A person lets it in again, on any node.
+	if r := l.Tool("infra1", "member", "add", "infra2"); r.Code != 0 {
+		t.Fatal(r)
+	}
+	l.voters(l.Names()...)
+	l.GetAt("infra2", "kept", "1")
+}
+
+// Commands for the membership work on every node, the removed one included, and for the leader, which hands over first.
+func TestMemberCommands(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	l.Put("kept", "1")
+	leader := l.StatusText("infra0", "leader")
+	rest := slices.DeleteFunc(l.Names(), func(n string) bool { return n == leader })
+	if r := l.Tool(rest[0], "member", "remove", "infra9"); r.Code != 1 || !strings.Contains(r.Stderr, "hint:") {
+		t.Errorf("an unknown node: %v", r)
+	}
+	// etcd refuses while its members have been connected for less than five seconds.
+	l.Wait("the removal of the leader", healthyLimit, func() error { return l.Tool(rest[0], "member", "remove", leader).Err() })
+	l.voters(rest...)
+	l.WaitStatus(leader, "phase", "removed")
+	if r := l.Tool(rest[1], "member", "list"); r.Code != 0 || !strings.Contains(r.Stdout, leader+": member ") {
+		t.Errorf("the list does not say why %s has no member: %v", leader, r)
+	}
+	// Its line is in every Corefile, and it is blank now: it stays out all the same.
+	l.Stop(leader)
+	l.Wipe(leader)
+	l.Start(leader)
+	l.WaitStatus(leader, "waiting", "removed")
+	l.Holds(leader+" stays out", quiet, func() error { return l.NoMember(leader) })
+	// One voter is a quorum of itself; none is not.
+	l.Wait("a removal down to one", healthyLimit, func() error { return l.Tool(rest[0], "member", "remove", rest[1]).Err() })
+	l.voters(rest[0])
+	if r := l.Tool(rest[0], "member", "remove", rest[0]); r.Code != 1 || !strings.Contains(r.Stderr, "last voter") {
+		t.Errorf("the last voter: %v", r)
+	}
+	l.Get("kept", "1")
+	for _, n := range []string{leader, rest[1]} {
+		if r := l.Tool(n, "member", "add", n); r.Code != 0 { // told on the very node that is out
+			t.Fatal(r)
+		}
+	}
+	l.voters(l.Names()...)
+	l.WaitHealthy()
+	for _, n := range l.Names() {
+		l.GetAt(n, "kept", "1")
+	}
 }

@@ -197,8 +197,15 @@ func rowRolledBack(s *situation) (Plan, bool) {
 	if why == "" {
 		return Plan{}, false
 	}
-	return wait(8, "this disk is older than what was seen of this node: %s", why).
-		hint("put the latest disk back; without it, on another node: etcd-dns etcdctl member list"), true
+	const older = "this disk is older than what was seen of this node: %s"
+	if s.lives == nil {
+		return wait(8, older, why).hint("put the latest disk back, or start the other members: etcd-dns status").waitsFor(s.silent...), true
+	}
+	if p, ok := rowJoin(s); ok { // nothing in etcd/ to keep
+		p.Row, p.Reason = 8, fmt.Sprintf(older+"; %s", why, p.Reason)
+		return p, true
+	}
+	return Plan{Row: 8, Action: SetAside, Reason: fmt.Sprintf(older+"; %s serves the cluster", why, s.lives.Node)}, true
 }
 
 // rowMember is row 9: data that nothing speaks against is restarted, whether or not anybody else answers.

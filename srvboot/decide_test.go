@@ -179,6 +179,11 @@ func decideCases() []struct {
 		{"8 a later life is remembered", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 4, Boot: "boot4"})}},
 		{"8 another run of this life", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 3, Boot: "bootX"})}},
 		{"8 another run before this one", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 2, Boot: "bootX"})}},
+		{"8 a later life is remembered, lives", []mod{disk(HasMember), own(Running), lives, seen("n1", Sighting{Life: 4, Boot: "boot4"})}},
+		{"8 seen running, stamped here, lives", []mod{disk(Stamped), own(Born), lives, func(f *Facts) {
+			_, ids := caseGenesis()
+			seen("n1", Sighting{MemberID: ids["n0"], Index: 57})(f)
+		}}},
 		{"8 the chain holds", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 2, Boot: "boot2"})}},
 		{"8 seen running, stamped here", []mod{disk(Stamped), own(Born), func(f *Facts) {
 			_, ids := caseGenesis()
@@ -394,7 +399,7 @@ func total(t *testing.T, f Facts, p Plan) {
 		bad("new on data")
 	case p.Action == Birth && p.Row != 11 && p.Row != 15:
 		bad("birth from a row that may not say so")
-	case p.Row >= 16 && !slices.Contains([]Action{Wait, Idle, Ask, Enroll}, p.Action):
+	case (p.Row >= 16 || p.Row == 8 && p.Action != SetAside) && !slices.Contains([]Action{Wait, Idle, Ask, Enroll}, p.Action):
 		bad("a row of joining does something else")
 	case (p.Action == Ask || p.Claim != nil && p.Row != 7) && (p.Action != Ask || p.Claim == nil) || p.Claim != nil && f.Disk.Data != None && f.Disk.Data != Stamped || (p.Action == Ask || p.Action == Enroll) && f.Disk.Data != None && f.Disk.Data != Stamped:
 		bad("a claim without an empty disk")
