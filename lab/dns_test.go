@@ -110,10 +110,13 @@ func (l *Lab) service(what string) string {
 }
 
 // complete is the answer of the whole record set of service(what), as Answer writes it.
-func (l *Lab) complete(what string) string {
+func (l *Lab) complete(what string) string { return l.targets(what, l.names...) }
+
+// targets is the answer with these nodes alone.
+func (l *Lab) targets(what string, names ...string) string {
 	port := map[string]int{"server": 2380, "client": 2379}[what]
 	var data []string
-	for _, n := range l.names {
+	for _, n := range names {
 		data = append(data, fmt.Sprintf("0 0 %d %s.%s.", port, n, l.Domain))
 	}
 	return strings.Join(data, ", ")

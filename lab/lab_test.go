@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// Nodes is how many nodes infra0, infra1 … there are, 3 unless set.
 	Nodes int
+	// Later is how many more nodes there are that init does not know; the test gives them their lines.
+	Later int
 	// Domain is the discovery domain, a name below example.com; rack1.example.com unless set.
 	Domain string
 	// SrvName is the name of the cluster, empty for the default one.
@@ -102,7 +104,7 @@ func (l *Lab) addHosts() {
 	l.addHost(parentHost, parentAddr)
 	l.addHost(resolverHost, resolverAddr)
 	l.addHost(clientHost, clientAddr)
-	for i := range l.Nodes {
+	for i := range l.Nodes + l.Later {
 		name := fmt.Sprintf("infra%d", i)
 		h := l.addHost(name, netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + i)}))
 		l.names = append(l.names, name)

@@ -55,7 +55,7 @@ func (l *Lab) bin() string { return l.flavor.(*productFlavor).bin }
 func (l *Lab) initRack(out string) Result {
 	l.t.Helper()
 	args := []string{"init", "--domain", l.Domain, "--out", out}
-	for _, name := range l.names {
+	for _, name := range l.names[:l.Nodes] {
 		addr := l.Addr(name)
 		if l.IPv6 {
 			addr += "," + l.host(name).addr6().String()

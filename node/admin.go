@@ -35,6 +35,7 @@ type booter interface {
 	HandleState(from string) srvboot.State
 	HandlePrepare(ctx context.Context, from string, req srvboot.Prepare) (srvboot.Reply, error)
 	HandleAccept(ctx context.Context, from string, req srvboot.Accept) (srvboot.Reply, error)
+	HandleOrder(ctx context.Context, o srvboot.Order) (srvboot.OrderReply, error)
 }
 
 // admin is the port at which nodes speak to each other, and the socket at which the operator's commands reach this
@@ -50,7 +51,9 @@ type admin struct {
 	zone   func(name string) (io.WriterTo, bool)
 	zones  func() []string
 	dnssec *dnssec
-	log    *zap.Logger
+	// order sees to an operator's order, wherever the leader is.
+	order func(context.Context, srvboot.Order) (srvboot.OrderReply, error)
+	log   *zap.Logger
 }
 
 // peerHandler serves the other nodes.
@@ -68,11 +71,14 @@ func (a *admin) peerHandler() http.Handler {
 	})
 	mux.HandleFunc("POST /v1/prepare", handle(a, a.boot.HandlePrepare))
 	mux.HandleFunc("POST /v1/accept", handle(a, a.boot.HandleAccept))
+	mux.HandleFunc("POST /v1/order", handle(a, func(ctx context.Context, _ string, o srvboot.Order) (srvboot.OrderReply, error) {
+		return a.boot.HandleOrder(ctx, o)
+	}))
 	return mux
 }
 
 // handle decodes a request of type T from an authenticated node and answers it.
-func handle[T any](a *admin, do func(context.Context, string, T) (srvboot.Reply, error)) http.HandlerFunc {
+func handle[T, R any](a *admin, do func(context.Context, string, T) (R, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		from, ok := a.caller(w, r)
 		if !ok {
@@ -116,8 +122,20 @@ func (a *admin) socketHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.status()) })
 	mux.HandleFunc("GET /v1/zone", a.serveZone)
+	mux.HandleFunc("POST /v1/order", a.serveOrder)
 	a.dnssecHandlers(mux)
 	return mux
+}
+
+// refusal is how the socket answers a command that is refused.
+type refusal struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+func refuseWith(w http.ResponseWriter, why, hint string) {
+	w.WriteHeader(http.StatusConflict)
+	reply(w, refusal{Error: why, Hint: hint})
 }
 
 // serveZone answers with a zone in master format.

@@ -123,12 +123,6 @@ func (d *dnssec) problemsLocked(c sign.Clock) (out []string) {
 	return out
 }
 
-// dnssecError is how the socket answers a command that is refused.
-type dnssecError struct {
-	Error string `json:"error"`
-	Hint  string `json:"hint"`
-}
-
 // dnssecHandlers serves this machine's operator.
 func (a *admin) dnssecHandlers(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/dnssec", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.dnssec.status()) })
@@ -138,12 +132,11 @@ func (a *admin) dnssecHandlers(mux *http.ServeMux) {
 			reply(w, a.dnssec.status())
 			return
 		}
-		out := dnssecError{Error: err.Error()}
+		hint := ""
 		if h, ok := err.(interface{ Hint() string }); ok { //nolint:errorlint // the outermost hint is meant
-			out.Hint = h.Hint()
+			hint = h.Hint()
 		}
-		w.WriteHeader(http.StatusConflict)
-		reply(w, out)
+		refuseWith(w, err.Error(), hint)
 	})
 }
 

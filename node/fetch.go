@@ -118,7 +118,7 @@ func fetch(ctx context.Context, o *Options, method, path string, read func(io.Re
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusConflict { // the node refuses, and says why
-		var no dnssecError
+		var no refusal
 		if err := json.NewDecoder(resp.Body).Decode(&no); err != nil {
 			return fmt.Errorf("decode the node's refusal: %w", err)
 		}

@@ -41,6 +41,7 @@ func (p *stanza) finishClusters() {
 		c.Heartbeat = cmp.Or(c.Heartbeat, p.all.Heartbeat, rack[0])
 		c.Election = cmp.Or(c.Election, p.all.Election, rack[1])
 		c.Quota = cmp.Or(c.Quota, p.all.Quota)
+		c.Replace = cmp.Or(c.Replace, p.all.Replace, "auto")
 	}
 	slices.SortFunc(o.Clusters, func(a, b ClusterOptions) int { return strings.Compare(a.Name, b.Name) })
 }

@@ -60,7 +60,7 @@ func (n *Node) home() srvboot.Home {
 	o := n.options()
 	h := srvboot.Home{Bundle: n.bundle.ID(), SrvName: n.line.Cluster, Node: n.name, BirthUntil: n.bundle.BirthUntil(), Ephemeral: o.Ephemeral}
 	c, _ := o.cluster(h.SrvName)
-	h.ClientPort = c.ClientPort
+	h.ClientPort, h.Manual, h.Admitted = c.ClientPort, c.Replace == "manual", o.members(h.SrvName)
 	names := n.bundle.Names(n.line.Cluster)
 	for _, m := range o.members(n.line.Cluster) {
 		names = append(names, m.Name)
@@ -69,6 +69,7 @@ func (n *Node) home() srvboot.Home {
 		}
 	}
 	slices.SortFunc(h.Initial, func(a, b srvboot.GenesisMember) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(h.Admitted, func(a, b srvboot.GenesisMember) int { return cmp.Compare(a.Name, b.Name) })
 	slices.Sort(names)
 	h.Ask = slices.Compact(names)
 	return h

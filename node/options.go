@@ -92,6 +92,8 @@ type ClusterOptions struct {
 	// Heartbeat and Election are etcd's intervals. Quota is the backend quota in bytes, zero for etcd's default.
 	Heartbeat, Election time.Duration
 	Quota               int64
+	// Replace is auto, or manual: then a member that lost its disk waits for a person.
+	Replace string
 }
 
 // maxNodes is how many nodes a domain has at most: each has a slot of its own in the zone's serials.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -74,10 +75,11 @@ func checkState(s srvboot.State, node, bundle string, err error) error {
 type call struct {
 	node, method, path string
 	body, answer       any
+	timeout            time.Duration // askTimeout unless set
 }
 
 func (p *peers) call(ctx context.Context, c call) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.timeout, askTimeout))
 	defer cancel()
 	var body io.Reader
 	if c.body != nil {

@@ -20,7 +20,7 @@ func (n *Node) checkReload(o *Options) error {
 		hint     string
 	}{
 		{"the domain", old.Domain, o.Domain, "a rack keeps its domain; make another one with: etcd-dns init"},
-		{"the node line of " + n.name, true, ok, "stop the node and remove its member on another one: etcd-dns etcdctl member remove ID"},
+		{"the node line of " + n.name, true, ok, "stop the node and remove its member on another one: etcd-dns member remove " + n.name},
 		{"the cluster of " + n.name, n.line.Cluster, line.Cluster, "a node keeps its cluster; make another node line for the other one"},
 		{"peer_port", before.PeerPort, cluster.PeerPort, "peer URLs are part of the cluster; replace the members one by one"},
 		{"tls", before.Plain, cluster.Plain, "a cluster keeps its scheme; restore a snapshot into a new one"},
@@ -58,7 +58,7 @@ func (n *Node) lineEdits(old, now *Options) (out []string) {
 		next, kept := now.node(l.Name)
 		switch {
 		case !kept:
-			out = append(out, fmt.Sprintf("the node line of %s is gone; its member and its address stay until: etcd-dns etcdctl member remove ID", l.Name))
+			out = append(out, fmt.Sprintf("the node line of %s is gone; its member and its address stay until: etcd-dns member remove %s", l.Name, l.Name))
 		case !slices.Equal(l.Addrs, next.Addrs) || !slices.Equal(l.Peers, next.Peers):
 			out = append(out, fmt.Sprintf("the addresses of %s went from %v to %v; it listens on them after: systemctl restart etcd-dns on %s",
 				l.Name, append(slices.Clone(l.Addrs), l.Peers...), append(slices.Clone(next.Addrs), next.Peers...), l.Name))

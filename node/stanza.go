@@ -45,11 +45,12 @@ func properties() map[string]property {
 		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
 		"election": interval(func(c *ClusterOptions, v time.Duration) { c.Election = v }), "quota": (*stanza).quota,
+		"replace": (*stanza).replace,
 	}
 }
 
 // clusterProperties are those of the words above that a cluster block may hold.
-var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "timing", "tls"}
+var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "replace", "timing", "tls"}
 
 // repeatable words may stand more than once.
 var repeatable = []string{"cluster", "node", "ns", "record", "rrl"}
@@ -232,6 +233,16 @@ func (p *stanza) timing(args []string) error {
 		return p.errorf("unknown timing %q", didYouMean(strings.Join(args, " "), sortedKeys(presets)), strings.Join(args, " "))
 	}
 	p.settings().Heartbeat, p.settings().Election = preset[0], preset[1]
+	return nil
+}
+
+// replace reads who replaces a member that lost its disk.
+func (p *stanza) replace(args []string) error {
+	who := strings.Join(args, " ")
+	if who != "auto" && who != "manual" {
+		return p.errorf("expected replace auto or manual but got %q", "write replace auto, or replace manual to decide each time yourself", who)
+	}
+	p.settings().Replace = who
 	return nil
 }
 

@@ -70,7 +70,9 @@ type NodeStatus struct {
 	Error     string        `json:"error,omitempty"`
 	Phase     srvboot.Phase `json:"phase,omitempty"`
 	Serial    uint32        `json:"serial,omitempty"`
-	Plan      string        `json:"plan,omitempty"`
+	// Plan and Reason are what it does and why.
+	Plan   string `json:"plan,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // MemberStatus is one member of this node's cluster.
@@ -229,6 +231,9 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report) []NodeStatus {
 		}
 		if ns.Reachable = reachable; reachable {
 			ns.Error, ns.Phase, ns.Serial, ns.Plan = "", state.Phase, state.Serial, string(state.Plan.Action)
+			if state.Member == nil {
+				ns.Reason = state.Plan.Reason
+			}
 		}
 		out = append(out, ns)
 	}

@@ -72,6 +72,10 @@ type Boot struct {
 	list      listDate
 	seenAt    time.Time
 	wake      time.Time
+	steward   steward
+	admission *Admission           // the last learner that this node let in
+	welcomed  map[string]time.Time // by node, since when a person lets it in
+	removed   bool                 // the last member ended because its cluster removed it
 }
 
 // said is what HandleState answers from: a state, and what is remembered of those who ask.
@@ -158,6 +162,7 @@ func (b *Boot) step() {
 		}
 	}
 	b.look()
+	b.tend(now)
 	b.remember(now)
 	b.publishReport()
 }
@@ -247,7 +252,7 @@ func (b *Boot) facts() Facts {
 	f := Facts{
 		Now: time.Now(), Home: b.home, Disk: b.disk, Run: b.run, Namesake: b.namesake.Answer,
 		Peers: make(map[string]Answer, len(b.peers)), Preflight: b.preflight.failed,
-		DiskReplaced: b.o.DiskReplaced,
+		DiskReplaced: b.o.DiskReplaced, ToldRemoved: b.removed,
 	}
 	if !b.preflight.valid && b.preflight.at.IsZero() {
 		f.Preflight = []string{"the checks have not run yet"}

@@ -145,6 +145,9 @@ func (b *Boot) heard(p *peer, number uint64, s State, err error) {
 	}
 	p.seen, p.At, p.State, p.Err = number, now, s, ""
 	b.ballotMoved(s.Promised, now)
+	if s.Bundle == b.home.Bundle && s.SrvName == b.home.SrvName && b.diskErr == nil {
+		b.saveTombstones(s.Tombstones)
+	}
 }
 
 // before reports whether a state is of an earlier moment of the same run.

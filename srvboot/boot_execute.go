@@ -2,8 +2,10 @@ package srvboot
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 )
 
@@ -43,6 +45,10 @@ func (b *Boot) execute(p Plan) bool {
 		done := b.setAside(p.Reason)
 		b.gather()
 		return done
+	case Enroll:
+		return b.enroll(p)
+	case Retire:
+		return b.retire(p)
 	case Rebuild:
 		return b.save(rebuild(b.facts()))
 	case StopMember:
@@ -53,11 +59,12 @@ func (b *Boot) execute(p Plan) bool {
 
 // planned notes a plan, and says once what a node waits for.
 func (b *Boot) planned(p Plan, now time.Time) {
-	if p.Row != b.plan.Row || p.Action != b.plan.Action || p.Reason != b.plan.Reason {
+	if p.Row != b.plan.Row || p.Action != b.plan.Action || p.Reason != b.plan.Reason || !reflect.DeepEqual(p.Claim, b.plan.Claim) {
 		if p.Row != b.plan.Row || p.Action != b.plan.Action {
 			b.since, b.stirred = now, now
 		}
-		b.plan, b.told = p, false
+		b.told = b.told && p.Row == b.plan.Row && p.Action == b.plan.Action && p.Reason == b.plan.Reason
+		b.plan = p
 		b.say()
 	}
 	if b.told || b.member.runs() || p.Action == New || p.Action == Restart {
@@ -122,6 +129,27 @@ func (b *Boot) executeExisting(p Plan) bool {
 	}
 	b.spawn(b.launch(p))
 	return false
+}
+
+// enroll takes the ID of a learner that was added for this run. The marker comes after the stamp, so that a crash in
+// between leaves a node that asks again.
+func (b *Boot) enroll(p Plan) bool {
+	f, nonce := b.facts(), uuid.NewString()
+	return b.stamp(nonce, func(device uint64) Marker { return enrolled(f, p, nonce, device) })
+}
+
+// retire notes that the member was removed, then sets its data aside.
+func (b *Boot) retire(p Plan) bool {
+	m := startMarker(b.home, b.disk.Marker)
+	if m.Phase != Removed {
+		m.Phase = Removed
+		if !b.save(m) {
+			return false
+		}
+	}
+	done := b.setAside(p.Reason)
+	b.gather()
+	return done
 }
 
 // launch says how to start by a plan. The members of a restart are the latest list that was seen.

@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -106,6 +107,8 @@ func (b *Boot) died() {
 	reason := "stopped"
 	if err := b.member.m.Err(); err != nil {
 		reason = err.Error()
+		var told interface{ Removed() bool }
+		b.removed = errors.As(err, &told) && told.Removed()
 	}
 	b.member = member{}
 	b.preflight = preflight{running: b.preflight.running}

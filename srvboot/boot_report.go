@@ -48,6 +48,11 @@ func (b *Boot) selfState() State {
 	if e := b.disk.MarkerError; e != "" {
 		s.Phase, s.Evidence = "", append(slices.Clone(s.Evidence), "genesis.json: "+e)
 	}
+	if !b.member.runs() {
+		s.Claim = b.plan.Claim
+	}
+	s.Tombstones = b.disk.Seen.Tombstones
+	s.Admission, s.Waits = b.admission, b.steward.waits
 	f := b.facts()
 	s.NotReady = f.Preflight
 	if own, blocked := ownGround(look(f)); blocked {
@@ -106,7 +111,8 @@ func (b *Boot) remember(now time.Time) {
 		return
 	}
 	b.rememberIndex()
-	next := Seen{Format: Format, Nodes: maps.Clone(b.disk.Seen.Nodes), Unknown: b.disk.Seen.Unknown}
+	next := b.disk.Seen
+	next.Format, next.Nodes = Format, maps.Clone(next.Nodes)
 	if next.Nodes == nil {
 		next.Nodes = map[string]Sighting{}
 	}

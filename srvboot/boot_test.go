@@ -24,7 +24,7 @@ func (r *rack) spawned(names ...string) func() bool {
 func (r *rack) waits(name string, row int, nodes ...string) func() bool {
 	return func() bool {
 		p := r.nodes[name].report().Plan
-		return p.Row == row && p.Action == Wait && (len(nodes) == 0 || slices.Equal(p.For, nodes))
+		return p.Row == row && (p.Action == Wait || p.Action == Ask) && (len(nodes) == 0 || slices.Equal(p.For, nodes))
 	}
 }
 

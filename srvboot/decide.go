@@ -16,7 +16,7 @@ func Decide(f Facts) Plan {
 	s := look(f)
 	for _, row := range [...]func(*situation) (Plan, bool){
 		rowMarkerUnusable, rowNamesake, rowSuccessor, rowAlien, rowBroken, rowUnmounted, rowRemoved, rowRolledBack,
-		rowMember, rowStub, rowContinueBirth, rowAccepted, rowBorn, rowJoining, rowBlank, rowReplace,
+		rowMember, rowStub, rowContinueBirth, rowAccepted, rowBorn, rowJoining, rowBlank, rowJoin,
 	} {
 		if p, ok := row(s); ok {
 			return s.checked(p)
@@ -27,7 +27,7 @@ func Decide(f Facts) Plan {
 
 // checked turns a start into waiting while a pre-flight check fails.
 func (s *situation) checked(p Plan) Plan {
-	starts := p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth
+	starts := p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth || p.Action == Ask
 	if !starts || len(s.f.Preflight) == 0 {
 		return p
 	}
@@ -155,23 +155,36 @@ func rowUnmounted(s *situation) (Plan, bool) {
 		hint("mount the disk, or say that it was replaced: etcd-dns run --disk-replaced"), true
 }
 
-// rowRemoved is row 7.
+// rowRemoved is row 7. A list that lacks this node's member proves its removal only if it is later than the member's own
+// addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
-	gone := s.phase == Removed
+	gone := s.phase == Removed || s.empty() && s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
 	if id := s.memberID(); s.f.Disk.Data == HasMember && s.phase == Running && s.lives != nil && id != "" {
 		_, listed := s.lives.byID(id)
-		gone = gone || !listed
+		reached := s.f.Disk.Identity.Index
+		gone = gone || !listed && (s.f.ToldRemoved || reached > 0 && s.lives.Applied > reached)
+	}
+	if e, listed := s.listedURL(); listed && s.empty() {
+		_, admitted := s.admission(e)
+		gone = gone && !admitted
 	}
 	if !gone {
 		return Plan{}, false
 	}
-	const hint = "on another node: etcd-dns etcdctl member add "
+	const hint = "etcd-dns member add "
 	if e, ok := s.listedURL(); ok && e.ID != s.memberID() {
 		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
-	return Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
-		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}, true
+	p := Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
+		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}
+	switch url := s.f.Home.peerURL(); {
+	case s.phase != Removed || s.f.Disk.Data != None:
+		p.Action = Retire
+	case url != "":
+		p.Claim = &Claim{PeerURL: url, Retired: true}
+	}
+	return p, true
 }
 
 // rowRolledBack is row 8. Besides a member's data it guards every start as new: an old image of a disk on which the
@@ -184,8 +197,15 @@ func rowRolledBack(s *situation) (Plan, bool) {
 	if why == "" {
 		return Plan{}, false
 	}
-	return wait(8, "this disk is older than what was seen of this node: %s", why).
-		hint("put the latest disk back; without it, on another node: etcd-dns etcdctl member list"), true
+	const older = "this disk is older than what was seen of this node: %s"
+	if s.lives == nil {
+		return wait(8, older, why).hint("put the latest disk back, or start the other members: etcd-dns status").waitsFor(s.silent...), true
+	}
+	if p, ok := rowJoin(s); ok { // nothing in etcd/ to keep
+		p.Row, p.Reason = 8, fmt.Sprintf(older+"; %s", why, p.Reason)
+		return p, true
+	}
+	return Plan{Row: 8, Action: SetAside, Reason: fmt.Sprintf(older+"; %s serves the cluster", why, s.lives.Node)}, true
 }
 
 // rowMember is row 9: data that nothing speaks against is restarted, whether or not anybody else answers.

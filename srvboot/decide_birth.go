@@ -218,26 +218,3 @@ func readiness(s *situation) (Plan, bool) {
 	}
 	return Plan{}, false
 }
-
-// rowReplace stands for rows 16 to 19: this node may not start under an ID whose votes it may have lost.
-func rowReplace(s *situation) (Plan, bool) {
-	if !s.empty() {
-		return Plan{}, false
-	}
-	e, listed := s.listedURL()
-	name := s.f.Home.Node
-	switch {
-	case s.lives == nil:
-		return wait(19, "this node (data %s, phase %s) needs a living cluster to join, and no member serves", s.f.Disk.Data, s.phase).
-			hint("start the other members; if a majority of them is lost, restore a snapshot: etcd-dns etcdutl snapshot restore").
-			waitsFor(append(slices.Clone(s.silent), nodesOf(s.born)...)...), true
-	case !listed:
-		return wait(16, "the cluster lives on %s and does not list %s", s.lives.Node, s.f.Home.peerURL()).
-			hint("on another node: etcd-dns etcdctl member add " + name), true
-	case e.IsLearner:
-		return wait(17, "learner %s has this node's peer URL, and this disk does not hold it", e.ID).
-			hint("this version does not replace members; on another node: etcd-dns etcdctl member list"), true
-	}
-	return wait(18, "voter %s has this node's peer URL, and this disk may have lost its votes (data %s, phase %s)",
-		e.ID, s.f.Disk.Data, s.phase).hint("this version does not replace members; on another node: etcd-dns etcdctl member list"), true
-}

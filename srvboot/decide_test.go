@@ -128,6 +128,12 @@ func learner0(l []MemberEntry) []MemberEntry {
 	l[0].ID, l[0].IsLearner, l[0].Name = "00000000000000aa", true, ""
 	return l
 }
+func admitted(run string) func(*State) {
+	return func(s *State) {
+		serving(learner0)(s)
+		s.Admission = &Admission{Node: "n0", Run: run, ID: "00000000000000aa", Genesis: s.Accepted.Genesis}
+	}
+}
 func grown(l []MemberEntry) []MemberEntry {
 	return append(l, MemberEntry{ID: "00000000000000bb", Name: "n3", PeerURLs: []string{"https://n3.rack1.example.com:2380"}})
 }
@@ -165,10 +171,19 @@ func decideCases() []struct {
 		{"6 disk replaced, lives", []mod{own(Running), lives, func(f *Facts) { f.Disk.DeviceChanged, f.DiskReplaced = true, true }}},
 		{"7 removed", []mod{disk(HasMember), own(Removed)}},
 		{"7 removed, URL taken", []mod{disk(HasMember), own(Removed), theirs("n1", serving(learner0))}},
-		{"7 our ID is no longer listed", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0))}},
+		{"7 our ID is no longer listed, and etcd says so", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)), func(f *Facts) { f.ToldRemoved = true }}},
+		{"7 our ID is no longer listed, later than we ever were", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)),
+			theirs("n1", func(s *State) { s.Member.Applied = 51 }), func(f *Facts) { f.Disk.Identity.Index = 50 }}},
+		{"9 a list that may be older than our addition", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)),
+			theirs("n1", func(s *State) { s.Member.Applied = 50 }), func(f *Facts) { f.Disk.Identity.Index = 50 }}},
 		{"8 a later life is remembered", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 4, Boot: "boot4"})}},
 		{"8 another run of this life", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 3, Boot: "bootX"})}},
 		{"8 another run before this one", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 2, Boot: "bootX"})}},
+		{"8 a later life is remembered, lives", []mod{disk(HasMember), own(Running), lives, seen("n1", Sighting{Life: 4, Boot: "boot4"})}},
+		{"8 seen running, stamped here, lives", []mod{disk(Stamped), own(Born), lives, func(f *Facts) {
+			_, ids := caseGenesis()
+			seen("n1", Sighting{MemberID: ids["n0"], Index: 57})(f)
+		}}},
 		{"8 the chain holds", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 2, Boot: "boot2"})}},
 		{"8 seen running, stamped here", []mod{disk(Stamped), own(Born), func(f *Facts) {
 			_, ids := caseGenesis()
@@ -221,6 +236,13 @@ func decideCases() []struct {
 		{"15 not an initial member", []mod{func(f *Facts) { f.Home.Node = "n5"; f.Home.Ask = append(simNames(3), "n5"); blank0(f) }}},
 		{"16 not listed", []mod{theirs("n1", serving(without0))}},
 		{"17 a learner has our URL", []mod{theirs("n1", serving(learner0))}},
+		{"17 a learner was added for this run", []mod{theirs("n1", admitted("r0"))}},
+		{"17 a learner was added for an earlier run", []mod{theirs("n1", admitted("r9"))}},
+		{"17 a learner was added for this run, after a removal", []mod{own(Removed), theirs("n1", admitted("r0"))}},
+		{"17 the learner's ID may have run here", []mod{own(Joining), marker(func(m *Marker) { m.MemberID = "00000000000000aa" }), theirs("n1", admitted("r0"))}},
+		{"16 no line for this node", []mod{theirs("n1", serving(nil)), func(f *Facts) { f.Home.Node = "n5"; f.Home.Ask = append(simNames(3), "n5") }}},
+		{"16 not listed, and why not", []mod{theirs("n1", serving(without0)), theirs("n1", func(s *State) { s.Waits = map[string]string{"n0": "no node line"} })}},
+		{"16 a check fails", []mod{theirs("n1", serving(without0)), func(f *Facts) { f.Preflight = []string{"clock: 1970-01-01"} }}},
 		{"18 blank, a voter has our URL", []mod{lives}},
 		{"18 directory lost", []mod{own(Running), lives}},
 		{"18 promised after a wipe", []mod{own(Promised), lives}},
@@ -252,6 +274,9 @@ func TestDecideTable(t *testing.T) {
 		fmt.Fprintf(&out, "%s\n  -> row %d: %s\n  reason: %s\n", c.name, p.Row, p.Action, p.Reason)
 		if p.Hint != "" {
 			fmt.Fprintf(&out, "  hint: %s\n", p.Hint)
+		}
+		if p.Claim != nil {
+			fmt.Fprintf(&out, "  claim: %s, lost %q\n", p.Claim.PeerURL, p.Claim.Lost)
 		}
 		if len(p.For) > 0 {
 			fmt.Fprintf(&out, "  for: %s\n", strings.Join(p.For, " "))
@@ -288,7 +313,7 @@ func totalSays() []mod {
 		theirs("n1", serving(nil)), theirs("n1", serving(without0)), theirs("n1", serving(learner0)), theirs("n1", serving(grown)),
 		theirs("n1", phase(Removed)), theirs("n1", phase(FencedOff)), theirs("n1", phase(Joining)), theirs("n1", successor),
 		theirs("n1", func(s *State) { s.Bundle = "b2" }), theirs("n1", func(s *State) { s.Digest = "" }),
-		theirs("n1", func(s *State) { s.Phase, s.Accepted = Born, nil }), theirs("n1", func(s *State) { *s = State{} }),
+		theirs("n1", admitted("r0")), theirs("n1", func(s *State) { s.Phase, s.Accepted = Born, nil }), theirs("n1", func(s *State) { *s = State{} }),
 	}
 }
 
@@ -374,8 +399,12 @@ func total(t *testing.T, f Facts, p Plan) {
 		bad("new on data")
 	case p.Action == Birth && p.Row != 11 && p.Row != 15:
 		bad("birth from a row that may not say so")
-	case p.Row >= 16 && p.Action != Wait:
-		bad("a row of the membership issue acts")
+	case (p.Row >= 16 || p.Row == 8 && p.Action != SetAside) && !slices.Contains([]Action{Wait, Idle, Ask, Enroll}, p.Action):
+		bad("a row of joining does something else")
+	case (p.Action == Ask || p.Claim != nil && p.Row != 7) && (p.Action != Ask || p.Claim == nil) || p.Claim != nil && f.Disk.Data != None && f.Disk.Data != Stamped || (p.Action == Ask || p.Action == Enroll) && f.Disk.Data != None && f.Disk.Data != Stamped:
+		bad("a claim without an empty disk")
+	case p.Action == Enroll && (p.Genesis == nil || f.Disk.Marker != nil && f.Disk.Marker.MemberID == p.MemberID):
+		bad("an ID is taken that this disk knows already")
 	case (p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth) && len(f.Preflight) > 0:
 		bad("started past a failed check")
 	}

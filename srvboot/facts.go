@@ -63,6 +63,11 @@ type Home struct {
 	Bundle, SrvName, Node string
 	// Initial are the initial members by name, sorted, with the peer URLs that they would have.
 	Initial []GenesisMember
+	// Admitted are the nodes that the configuration lets into the cluster, with the peer URLs that it gives them, sorted
+	// by name.
+	Admitted []GenesisMember
+	// Manual leaves the replacing of members that lost their disk to a person.
+	Manual bool
 	// Ask are the names of all nodes that birth waits for: the bundle's and the Corefile's, heard of or remembered,
 	// sorted, this node included.
 	Ask []string
@@ -86,6 +91,8 @@ type Facts struct {
 	// Namesake is the last answer to a question put to this node's own name: another run's answer means that two
 	// processes have the name.
 	Namesake Answer
+	// ToldRemoved says that the own member ended because its cluster removed it.
+	ToldRemoved bool
 	// Preflight lists the failed checks that stand in the way of a start.
 	Preflight []string
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.

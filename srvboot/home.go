@@ -19,9 +19,13 @@ func (h Home) Digest() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// peerURL returns the peer URL that this node has as an initial member, empty when it is none.
+// peerURL returns the peer URL that this node's member has or would have, empty when the configuration has no place
+// for it.
 func (h Home) peerURL() string {
-	m, _ := Genesis{Members: h.Initial}.member(h.Node)
+	m, ok := Genesis{Members: h.Admitted}.member(h.Node)
+	if !ok {
+		m, _ = Genesis{Members: h.Initial}.member(h.Node)
+	}
 	return m.PeerURL
 }
 

@@ -120,6 +120,8 @@ type Sighting struct {
 type Seen struct {
 	Format int                 `json:"format"`
 	Nodes  map[string]Sighting `json:"nodes"`
+	// Tombstones are a person's words on who is out, by node name.
+	Tombstones map[string]Tombstone `json:"tombstones,omitempty"`
 
 	Unknown map[string]json.RawMessage `json:"-"`
 }

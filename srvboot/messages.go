@@ -37,6 +37,13 @@ type State struct {
 
 	// Member describes the running etcd member; nil when none runs.
 	Member *MemberState `json:"member,omitempty"`
+	// Claim is set by a node that asks for membership, Admission by the node that let another in last.
+	Claim     *Claim     `json:"claim,omitempty"`
+	Admission *Admission `json:"admission,omitempty"`
+	// Waits says, by node, why the sender, which leads its cluster, does not let it in yet.
+	Waits map[string]string `json:"waits,omitempty"`
+	// Tombstones are those that the sender knows of.
+	Tombstones map[string]Tombstone `json:"tombstones,omitempty"`
 	// View is the member list the sender publishes, with its date.
 	View roster.View `json:"view"`
 	// Serial and ZoneDigest name the zone content the sender serves.
@@ -68,6 +75,11 @@ type MemberState struct {
 	Hung bool `json:"hung,omitempty"`
 	// Members is the member's own applied member list.
 	Members []MemberEntry `json:"members,omitempty"`
+	// Commit is the highest committed raft index, Alarms are etcd's, such as NOSPACE, and Links what a leader knows of the
+	// others; nobody else has any.
+	Commit uint64   `json:"commit,omitempty"`
+	Alarms []string `json:"alarms,omitempty"`
+	Links  []Link   `json:"links,omitempty"`
 	// Version is etcd's version; PID that of the child process.
 	Version string `json:"version,omitempty"`
 	PID     int    `json:"pid,omitempty"`

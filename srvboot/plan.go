@@ -18,6 +18,12 @@ const (
 	Restart Action = "restart"
 	// Existing means: start the member as a member of a living cluster, expecting MemberID.
 	Existing Action = "existing"
+	// Ask means: ask the leader's node for membership, with Claim; DNS is served meanwhile.
+	Ask Action = "ask"
+	// Enroll means: take the member ID that a learner was added under for this very run, and decide again.
+	Enroll Action = "enroll"
+	// Retire means: note that the member was removed from its cluster, and set its data aside.
+	Retire Action = "retire"
 	// SetAside means: rename the data directory, keep it, and decide again.
 	SetAside Action = "set-aside"
 	// Rebuild means: write the marker again from the write-ahead log, and decide again.
@@ -37,10 +43,12 @@ type Plan struct {
 	Hint string `json:"hint,omitempty"`
 	// For are the names of the nodes that the plan waits for, sorted.
 	For []string `json:"for,omitempty"`
-	// Genesis is set with New and Existing.
+	// Claim is set with Ask.
+	Claim *Claim `json:"claim,omitempty"`
+	// Genesis is set with New, Existing and Enroll.
 	Genesis *Genesis `json:"genesis,omitempty"`
 	// Members is the member list to boot by, with Existing.
 	Members []GenesisMember `json:"members,omitempty"`
-	// MemberID is the ID that the member must have, with Existing and Restart when it is known.
+	// MemberID is the ID that the member must have, with Existing and Enroll, and with Restart when it is known.
 	MemberID string `json:"member_id,omitempty"`
 }

@@ -26,7 +26,10 @@ type rack struct {
 	cut   map[[2]string]bool // from, to
 	rtt   time.Duration
 	// born counts, by genesis ID, the members started as new from it.
-	born map[string]map[string]int
+	born     map[string]map[string]int
+	clusters map[string]*simCluster
+	removals []Change
+	frozen   map[string]bool // nodes whose member nobody hears
 }
 
 // simNode is one machine.
@@ -68,7 +71,7 @@ func simHome(name string, names []string) Home {
 
 func newRack(t *testing.T, n int) *rack {
 	r := &rack{t: t, log: zap.NewNop(), nodes: map[string]*simNode{}, cut: map[[2]string]bool{}, rtt: time.Millisecond,
-		born: map[string]map[string]int{}}
+		born: map[string]map[string]int{}, clusters: map[string]*simCluster{}, frozen: map[string]bool{}}
 	if testing.Verbose() {
 		r.log = zaptest.NewLogger(t)
 	}

@@ -1,6 +1,9 @@
 package srvboot
 
-import "context"
+import (
+	"context"
+	"io"
+)
 
 // Peers speaks to the admin ports of the other nodes. An implementation checks by mutual TLS that the answer comes
 // from the node asked, and returns an error otherwise. All methods may be called at once.
@@ -21,6 +24,9 @@ type Storage interface {
 	SaveIndex(index, term uint64) error
 	// Stamp makes the etcd directory with a stamp of that nonce, and returns the directory's device number.
 	Stamp(nonce string) (device uint64, err error)
+	// SaveSnapshot keeps what write writes as a snapshot, and returns its path; a failed one is not kept. The latest few
+	// are kept. It may be called beside the others.
+	SaveSnapshot(why string, write func(io.Writer) error) (path string, err error)
 	// SetAside renames the etcd directory so that it is kept, and returns its new path.
 	SetAside(why string) (path string, err error)
 }
@@ -53,6 +59,11 @@ type Member interface {
 	State() (s MemberState, ok bool)
 	// Changed receives after a new report; it holds one signal, so a slow reader sees the latest state only.
 	Changed() <-chan struct{}
+	// Change changes the membership of the member's cluster, and returns the ID of the member concerned once the change
+	// is applied here. On an error it may or may not have taken place.
+	Change(ctx context.Context, c Change) (id string, err error)
+	// Snapshot writes a snapshot of the keys as etcdctl does, with a checksum at its end.
+	Snapshot(ctx context.Context, w io.Writer) error
 	// Stop ends the member and returns when it has ended, or when ctx ends, after killing it.
 	Stop(ctx context.Context) error
 }

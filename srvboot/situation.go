@@ -23,8 +23,9 @@ type situation struct {
 
 // living is a node whose member served a linearizable read within the last two seconds.
 type living struct {
-	Node string
-	List []MemberEntry
+	Node    string
+	List    []MemberEntry
+	Applied uint64
 }
 
 // look sorts the facts.
@@ -78,7 +79,7 @@ func (s *situation) findBorn() {
 		if own := s.genesis(); own != nil && !own.same(g) && own.Generation >= g.Generation {
 			continue // another genesis is not ours to join
 		}
-		s.lives = &living{Node: a.Node, List: m.Members}
+		s.lives = &living{Node: a.Node, List: m.Members, Applied: m.Applied}
 		return
 	}
 }

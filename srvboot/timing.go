@@ -21,6 +21,8 @@ type Timing struct {
 	BackoffMin, BackoffMax, Settled time.Duration
 	// StopMember bounds the stopping of a member.
 	StopMember time.Duration
+	// ChangeTimeout bounds one change of the membership, SnapshotTimeout one snapshot.
+	ChangeTimeout, SnapshotTimeout time.Duration
 	// Remember is between two writes of what is remembered of the others.
 	Remember time.Duration
 }
@@ -34,6 +36,6 @@ func DefaultTiming() Timing {
 		Complain:   2 * time.Second,
 		BirthPoll:  12 * time.Millisecond,
 		BackoffMin: 100 * time.Millisecond, BackoffMax: 10 * time.Second, Settled: 10 * time.Second,
-		StopMember: 5 * time.Second, Remember: 5 * time.Second,
+		StopMember: 5 * time.Second, ChangeTimeout: 8 * time.Second, SnapshotTimeout: 5 * time.Minute, Remember: 5 * time.Second,
 	}
 }

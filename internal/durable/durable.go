@@ -4,6 +4,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,7 +19,12 @@ const tempMark = ".tmp-"
 // cut. On an error before the rename the old file is untouched; a failed fsync of the directory is reported too,
 // although the new content is then already visible. The directory must exist. perm is applied regardless of the umask.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	temp, err := writeTemp(path, data, perm)
+	return WriteWith(path, perm, whole(data))
+}
+
+// WriteWith is WriteFile for content that write makes. An error of write leaves the old file untouched.
+func WriteWith(path string, perm fs.FileMode, write func(io.Writer) error) error {
+	temp, err := writeTemp(path, perm, write)
 	if err != nil {
 		return err
 	}
@@ -31,7 +37,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 // Create is WriteFile for a path that must not exist yet; it never overwrites. If the path exists (a dangling symbolic
 // link counts), the error matches fs.ErrExist and nothing changed. Of several concurrent callers exactly one succeeds.
 func Create(path string, data []byte, perm fs.FileMode) error {
-	temp, err := writeTemp(path, data, perm)
+	temp, err := writeTemp(path, perm, whole(data))
 	if err != nil {
 		return err
 	}
@@ -95,13 +101,20 @@ func RemoveTemps(dir string) error {
 	return errors.Join(errs...)
 }
 
-// writeTemp leaves data, synced, in a new file beside path and returns its name. On error nothing is left behind.
-func writeTemp(path string, data []byte, perm fs.FileMode) (string, error) {
+func whole(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
+}
+
+// writeTemp leaves what write makes, synced, in a new file beside path and returns its name. On error nothing is left behind.
+func writeTemp(path string, perm fs.FileMode, write func(io.Writer) error) (string, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+tempMark+"*") // O_EXCL, 0600
 	if err != nil {
 		return "", fmt.Errorf("write %s: %w", path, cause(err))
 	}
-	_, err = f.Write(data)
+	err = write(f)
 	if err == nil {
 		err = f.Chmod(perm)
 	}

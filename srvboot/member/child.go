@@ -127,11 +127,12 @@ func (c *child) runBounded(ctx context.Context) error {
 // run is the life of etcd itself.
 func (c *child) run(ctx context.Context) error {
 	c.reports.send(report{Event: eventStarting})
-	closeMetrics, err := serveMetrics()
+	var parent control
+	hangUp, err := parent.serve()
 	if err != nil {
 		return err
 	}
-	defer closeMetrics()
+	defer hangUp()
 	cfg, err := c.spec.config(c.log)
 	if err != nil {
 		return err
@@ -158,7 +159,9 @@ func (c *child) run(ctx context.Context) error {
 		return err
 	}
 	c.reports.send(report{Event: eventListening})
+	parent.etcd.Store(e)
 	err = newObserver(e, c.reports).watch(ctx)
+	parent.etcd.Store(nil)
 	closeEtcd(e)
 	return err
 }

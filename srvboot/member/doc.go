@@ -9,7 +9,7 @@
 //
 //	3  parent → child  the Spec, one line of JSON; then nothing, and its end means: stop
 //	4  child → parent  reports, one line of JSON each
-//	5  a listening unix socket on which the child serves its metrics
+//	5  a listening unix socket on which the child serves metrics and snapshots and takes changes of membership
 //	6  the member lock (safety.md R13), kept open and never used
 //
 // Standard error carries the child's log as JSON lines. The child reaches the Resolver over an abstract unix socket

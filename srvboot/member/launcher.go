@@ -165,17 +165,17 @@ func (l *Launcher) spawn(ctx context.Context) (p *Process, err error) {
 	if err := pipes.open(); err != nil {
 		return nil, err
 	}
-	socket := "etcd-dns-metrics-" + uuid.NewString()
-	metrics, err := listenFile(socket)
+	socket := "etcd-dns-control-" + uuid.NewString()
+	control, err := listenFile(socket)
 	if err != nil {
 		return nil, err
 	}
-	defer metrics.Close()
+	defer control.Close()
 	cmd := exec.Command(l.opts.Executable, l.opts.Args...)
 	cmd.Args[0] = "etcd-dns" // what ps shows
 	cmd.Env = childEnv(os.Environ())
 	cmd.Stderr = pipes.logW
-	cmd.ExtraFiles = []*os.File{pipes.specR, pipes.reportW, metrics}
+	cmd.ExtraFiles = []*os.File{pipes.specR, pipes.reportW, control}
 	if l.opts.Lock != nil {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, l.opts.Lock())
 	}
@@ -186,7 +186,7 @@ func (l *Launcher) spawn(ctx context.Context) (p *Process, err error) {
 	}
 	pipes.closeChildEnds()
 	p = newProcess(cmd, pipes, l.opts.Log)
-	p.metricsSocket = socket
+	p.controlSocket = socket
 	p.stopWith(ctx)
 	if l.opts.OnStart == nil {
 		return p, nil
@@ -231,12 +231,12 @@ func (p *pipes) closeAll() {
 func listenFile(name string) (*os.File, error) {
 	l, err := net.ListenUnix("unix", abstract(name))
 	if err != nil {
-		return nil, fmt.Errorf("make the member's metrics socket: %w", err)
+		return nil, fmt.Errorf("make the member's control socket: %w", err)
 	}
 	defer l.Close()
 	f, err := l.File()
 	if err != nil {
-		return nil, fmt.Errorf("make the member's metrics socket: %w", err)
+		return nil, fmt.Errorf("make the member's control socket: %w", err)
 	}
 	return f, nil
 }

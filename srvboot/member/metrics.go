@@ -1,42 +1,32 @@
 package member
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"golang.org/x/sys/unix"
 )
 
 const (
 	// maxMetrics bounds one scrape; etcd exports about 200 KiB.
 	maxMetrics = 16 << 20
-	// metricsPatience bounds the two sides of a scrape.
+	// metricsPatience bounds the two sides of a scrape, and the reading of a question.
 	metricsPatience = 5 * time.Second
 )
 
-// serveMetrics serves the default registry, in which etcd keeps its metrics, on the inherited socket.
-func serveMetrics() (stop func(), err error) {
-	f, err := inherited(fdMetrics, unix.S_IFSOCK)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, fmt.Errorf("listen for metrics: %w", err)
-	}
-	srv := &http.Server{Handler: promhttp.HandlerFor(prometheus.DefaultGatherer, promhttp.HandlerOpts{}), ReadTimeout: metricsPatience}
-	go func() { _ = srv.Serve(sameUserListener{l}) }() // ends with srv
-	return func() { _ = srv.Close() }, nil
+// metricsHandler serves the default registry, in which etcd keeps its metrics.
+func metricsHandler() http.Handler {
+	return promhttp.HandlerFor(prometheus.DefaultGatherer, promhttp.HandlerOpts{})
 }
 
 // sameUserListener turns away processes of other users.
@@ -59,39 +49,48 @@ func (l sameUserListener) Accept() (net.Conn, error) {
 var errNotRunning = errors.New("no etcd member runs on this node")
 
 // Metrics scrapes the process: etcd's metrics, those of its gRPC server, and go_* and process_* of the child.
-func (p *Process) Metrics(ctx context.Context) ([]*dto.MetricFamily, error) {
+func (p *Process) Metrics(ctx context.Context) (out []*dto.MetricFamily, err error) {
+	ctx, cancel := context.WithTimeout(ctx, metricsPatience)
+	defer cancel()
+	err = p.call(ctx, http.MethodGet, "/metrics", nil, func(resp *http.Response) error {
+		dec := expfmt.NewDecoder(io.LimitReader(resp.Body, maxMetrics), expfmt.ResponseFormat(resp.Header))
+		for {
+			mf := &dto.MetricFamily{}
+			if err := dec.Decode(mf); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return fmt.Errorf("decode the member's metrics: %w", err)
+			}
+			out = append(out, mf)
+		}
+	})
+	return out, err
+}
+
+// call asks the child on its control socket, and hands the answer to take, which is done with it when it returns.
+func (p *Process) call(ctx context.Context, method, path string, body []byte, take func(*http.Response) error) error {
 	if p.ended() {
-		return nil, errNotRunning
+		return errNotRunning
 	}
-	transport := &http.Transport{
+	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialAbstract(ctx, p.metricsSocket)
+			return dialAbstract(ctx, p.controlSocket)
 		},
 		DisableKeepAlives: true,
-	}
-	client := &http.Client{Transport: transport, Timeout: metricsPatience}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://member/metrics", nil)
+	}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://member"+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("scrape the member: %w", err)
+		return fmt.Errorf("ask the member: %w", err)
 	}
 	req.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeProtoDelim)))
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("scrape the member: %w", err)
+		return fmt.Errorf("ask the member: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("scrape the member: it answers %s", resp.Status)
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxChange)) // the status says enough without it
+		return fmt.Errorf("the member answers %s: %s", resp.Status, strings.TrimSpace(string(text)))
 	}
-	dec := expfmt.NewDecoder(io.LimitReader(resp.Body, maxMetrics), expfmt.ResponseFormat(resp.Header))
-	var out []*dto.MetricFamily
-	for {
-		mf := &dto.MetricFamily{}
-		if err := dec.Decode(mf); errors.Is(err, io.EOF) {
-			return out, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("decode the member's metrics: %w", err)
-		}
-		out = append(out, mf)
-	}
+	return take(resp)
 }

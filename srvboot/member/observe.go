@@ -3,6 +3,8 @@ package member
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,9 +15,10 @@ import (
 )
 
 const (
-	// sampleEvery is how often the state is read. etcd tells of no change of members, so they are polled; the read
-	// takes local locks only.
-	sampleEvery = 250 * time.Millisecond
+	// sampleEvery is how often the state is read, and membersEvery how often the member list alone. etcd tells of no
+	// change of members, so they are polled; the reads take local locks only.
+	sampleEvery  = 250 * time.Millisecond
+	membersEvery = 20 * time.Millisecond
 	// readEvery and readPatience govern the linearizable reads that prove service: a failed one is tried again at once
 	// when the leader changes.
 	readEvery    = time.Second
@@ -30,6 +33,8 @@ type observer struct {
 	reports *reporter
 	// lastRead is when a linearizable read last succeeded; nil before the first.
 	lastRead atomic.Pointer[time.Time]
+	// links is what the leader knows of the others; it belongs to watch.
+	links links
 	// kick asks for a sample now; one slot.
 	kick chan struct{}
 }
@@ -50,13 +55,18 @@ func (o *observer) watch(ctx context.Context) error {
 		cancel()
 		<-reads
 	}()
-	tick := time.NewTicker(sampleEvery)
+	tick, members := time.NewTicker(sampleEvery), time.NewTicker(membersEvery)
 	defer tick.Stop()
+	defer members.Stop()
 	ready := o.e.Server.ReadyNotify()
 	leader := o.e.Server.LeaderChangedNotify()
-	for {
-		state := o.sample()
-		o.reports.send(report{Event: eventState, State: &state})
+	var state srvboot.MemberState
+	for changed := true; ; {
+		if changed {
+			state = o.sample()
+			o.reports.send(report{Event: eventState, State: &state})
+		}
+		changed = true
 		select {
 		case <-ctx.Done():
 			return nil
@@ -71,6 +81,8 @@ func (o *observer) watch(ctx context.Context) error {
 			leader = o.e.Server.LeaderChangedNotify()
 		case <-o.kick:
 		case <-tick.C:
+		case <-members.C:
+			changed = !slices.Equal(srvboot.ListIDs(entries(o.e)), srvboot.ListIDs(state.Members))
 		}
 	}
 }
@@ -133,13 +145,15 @@ func (o *observer) sample() srvboot.MemberState {
 	if l := s.Leader(); l != 0 {
 		state.Leader = hexID(uint64(l))
 	}
-	for _, m := range s.Cluster().Members() {
-		state.Members = append(state.Members, srvboot.MemberEntry{
-			ID: hexID(uint64(m.ID)), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.IsLearner,
-		})
+	state.Members = entries(o.e)
+	for _, m := range state.Members {
 		// Server.IsLearner panics until the replay has come to the own member.
-		state.IsLearner = state.IsLearner || m.ID == s.MemberID() && m.IsLearner
+		state.IsLearner = state.IsLearner || m.ID == state.ID && m.IsLearner
 	}
+	for _, a := range s.Alarms() {
+		state.Alarms = append(state.Alarms, fmt.Sprintf("%s at %016x", a.Alarm, a.MemberID))
+	}
+	state.Commit, state.Links = s.CommittedIndex(), o.links.sample(time.Now())
 	// A learner refuses its clients' linearizable reads (etcd server/etcdserver/api/v3rpc/interceptor.go).
 	state.Serving = o.serving() && !state.IsLearner
 	return state

@@ -28,7 +28,7 @@ type Process struct {
 	cmd           *exec.Cmd
 	log           *zap.Logger
 	specW         *os.File
-	metricsSocket string
+	controlSocket string
 
 	state   atomic.Pointer[dated]
 	changed chan struct{}

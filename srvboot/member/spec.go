@@ -18,7 +18,7 @@ const Format = 1
 const (
 	fdSpec = 3 + iota
 	fdReports
-	fdMetrics
+	fdControl
 	fdLock
 )
 

@@ -1,0 +1,175 @@
+package srvboot
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// steward is what the loop keeps for changing the membership; see ChangeFacts. All but the list is empty unless the own
+// member leads.
+type steward struct {
+	list  []string
+	since time.Time
+
+	busy bool
+	// from is the list that the last step led away from; the next one waits until the member reports another.
+	from        []string
+	claims      map[string]time.Time
+	near        map[string]time.Time
+	saved       string
+	noSnapshot  string
+	savedFailed time.Time
+	waits       map[string]string
+	retry       backoff
+}
+
+// tend takes the next step in the membership when the own member leads its cluster.
+func (b *Boot) tend(now time.Time) {
+	self, ok := b.member.state()
+	if !ok {
+		b.steward = steward{}
+		return
+	}
+	list := ListIDs(self.Members)
+	if !slices.Equal(list, b.steward.list) {
+		b.steward.list, b.steward.since = list, now
+	}
+	if self.Leader == "" || self.Leader != self.ID {
+		b.steward = steward{list: list, since: b.steward.since}
+		return
+	}
+	b.observe(self, now)
+	if b.steward.busy || now.Before(b.steward.retry.until) || slices.Equal(list, b.steward.from) {
+		return
+	}
+	next := Reconcile(b.changeFacts(self))
+	if !reflect.DeepEqual(next.Waits, b.steward.waits) {
+		b.steward.waits = next.Waits
+		b.say()
+	}
+	switch {
+	case next.Save != "":
+		b.saveBefore(next.Save)
+	case next.Change != nil:
+		b.change(*next.Change, func(error) {})
+	}
+}
+
+// observe keeps the times since when things are as they are.
+func (b *Boot) observe(self MemberState, now time.Time) {
+	w := &b.steward
+	claims := map[string]time.Time{}
+	for _, a := range look(b.facts()).fresh {
+		if a.State.Claim != nil {
+			claims[a.Node] = since(w.claims[a.Node], now)
+		}
+	}
+	if len(claims) == 0 {
+		w.saved, w.noSnapshot = "", ""
+	}
+	near := map[string]time.Time{}
+	for _, l := range self.Links {
+		if l.Quiet == 0 && l.Match+learnerLag >= self.Commit {
+			near[l.ID] = since(w.near[l.ID], now)
+		}
+	}
+	w.claims, w.near = claims, near
+	if w.noSnapshot != "" && now.Sub(w.savedFailed) > b.o.Timing.BackoffMax {
+		w.noSnapshot = "" // try again
+	}
+}
+
+func since(known, now time.Time) time.Time {
+	if known.IsZero() {
+		return now
+	}
+	return known
+}
+
+func (b *Boot) changeFacts(self MemberState) ChangeFacts {
+	w := &b.steward
+	return ChangeFacts{Facts: b.facts(), Self: self, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
+		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome()}
+}
+
+// stillWelcome are the nodes that a person let in lately.
+func (b *Boot) stillWelcome() (out []string) {
+	for node, at := range b.welcomed {
+		if time.Since(at) < orderLasts {
+			out = append(out, node)
+		}
+	}
+	return out
+}
+
+// change takes a step beside the loop. The run of a node that is let in is the one whose claim led to the step.
+func (b *Boot) change(c Change, then func(error)) {
+	b.steward.busy = true
+	m, run := b.member.m, ""
+	if p := b.peers[c.Node]; p != nil {
+		run = p.State.Run
+	}
+	b.o.Log.Info("changing the membership", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.String("member_id", c.ID),
+		zap.String("reason", c.Reason))
+	b.beside(b.o.Timing.ChangeTimeout, func(ctx context.Context) func() {
+		id, err := m.Change(ctx, c)
+		return func() {
+			b.tookStep(c, id, run, err)
+			then(err)
+		}
+	})
+}
+
+// tookStep notes how a step ended. After an error nobody knows whether it took place; the next step is derived from the
+// list that there is.
+func (b *Boot) tookStep(c Change, id, run string, err error) {
+	now := time.Now()
+	w := &b.steward
+	w.busy = false
+	if err != nil {
+		w.retry.failed(now, b.o.Timing)
+		b.o.Log.Warn("the membership did not change", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.Error(err))
+		return
+	}
+	w.retry.reset()
+	if c.Op != MoveLeader {
+		w.from = c.Members
+	}
+	switch g := look(b.facts()).genesis(); {
+	case c.Op == AddLearner && g != nil && run != "":
+		b.admission = &Admission{Node: c.Node, Run: run, ID: id, Genesis: *g}
+	case c.Op == RemoveMember:
+		w.saved = ""
+	case c.Op == PromoteLearner:
+		delete(b.welcomed, c.Node)
+	}
+	b.o.Log.Info("the membership changed", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.String("member_id", id))
+	b.say()
+	b.askAllNow()
+}
+
+// saveBefore takes a snapshot before the removal of a member.
+func (b *Boot) saveBefore(id string) {
+	b.steward.busy = true
+	m := b.member.m
+	b.beside(b.o.Timing.SnapshotTimeout, func(ctx context.Context) func() {
+		path, err := b.o.Storage.SaveSnapshot("before-removal-of-"+id, func(w io.Writer) error { return m.Snapshot(ctx, w) })
+		return func() {
+			b.steward.busy = false
+			if err != nil {
+				b.steward.noSnapshot, b.steward.savedFailed = fmt.Sprint(err), time.Now()
+				b.o.Log.Error("no snapshot; the member is not replaced without one", zap.Error(err))
+				return
+			}
+			b.steward.saved = id
+			b.o.Log.Info("snapshot taken", zap.String("path", path))
+		}
+	})
+}

@@ -1,0 +1,262 @@
+package srvboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// OrderOp is what an operator asks of the membership.
+type OrderOp string
+
+const (
+	// OrderAdd lets a node in, also one that was removed or that no Corefile names on the leader's node.
+	OrderAdd OrderOp = "add"
+	// OrderRemove removes a node's member, and keeps the node out until OrderAdd.
+	OrderRemove OrderOp = "remove"
+	// OrderReplace lets a node that lost its disk back in at once: without waiting for a machine that is not known, and with
+	// `replace manual`. All other conditions stay.
+	OrderReplace OrderOp = "replace"
+	// OrderPromote makes a learner a voter now, if etcd agrees that it has caught up.
+	OrderPromote OrderOp = "promote"
+	// OrderDrain has a member hand its leadership over.
+	OrderDrain OrderOp = "drain"
+)
+
+// Order is an operator's word about one node. The node whose member leads carries it out.
+type Order struct {
+	Format int     `json:"format"`
+	Op     OrderOp `json:"op"`
+	Node   string  `json:"node"`
+	// Force removes a voter although the rest may then have no quorum.
+	Force bool `json:"force,omitempty"`
+}
+
+// OrderReply answers an order.
+type OrderReply struct {
+	// Done says that the order is carried out, or taken and going on; Text says which, or why not.
+	Done bool   `json:"done"`
+	Text string `json:"text"`
+	Hint string `json:"hint,omitempty"`
+	// Leader is the node to give the order to, when it is not the one asked.
+	Leader string `json:"leader,omitempty"`
+}
+
+// orderLasts is how long a word for a node counts that has not come in yet.
+const orderLasts = time.Hour
+
+// Tombstone says whether a person removed a node. Nodes hand each other what they have; the higher count is the later
+// word.
+type Tombstone struct {
+	Count   uint64 `json:"count"`
+	Removed bool   `json:"removed"`
+}
+
+// withTombstones merges what another node has, and reports whether anything was new.
+func withTombstones(own, theirs map[string]Tombstone) (merged map[string]Tombstone, changed bool) {
+	merged = map[string]Tombstone{}
+	for name, t := range own {
+		merged[name] = t
+	}
+	for name, t := range theirs {
+		if t.Count > merged[name].Count || t.Count == merged[name].Count && t.Removed && !merged[name].Removed {
+			merged[name], changed = t, true
+		}
+	}
+	return merged, changed
+}
+
+// HandleOrder carries out an order if the own member leads. It waits for the change itself, not for what follows from it.
+func (b *Boot) HandleOrder(ctx context.Context, o Order) (OrderReply, error) {
+	answer := make(chan OrderReply, 1)
+	if !b.post(ctx, func() { b.ordered(o, func(r OrderReply) { answer <- r }) }) {
+		return OrderReply{}, errors.Join(ctx.Err(), errEnded)
+	}
+	select {
+	case r := <-answer:
+		return r, nil
+	case <-b.ended:
+		return OrderReply{}, errEnded
+	case <-ctx.Done():
+		return OrderReply{}, ctx.Err()
+	}
+}
+
+// ordered answers once, now or when the step that it takes has ended.
+func (b *Boot) ordered(o Order, reply func(OrderReply)) {
+	self, ok := b.member.state()
+	switch {
+	case o.Format > Format:
+		reply(OrderReply{Text: fmt.Sprintf("%s reads format %d, the order has %d", b.home.Node, Format, o.Format), Hint: "upgrade every node first"})
+		return
+	case !ok && look(b.facts()).lives != nil:
+		reply(OrderReply{Leader: look(b.facts()).lives.Node}) // it leads, or knows who does
+		return
+	case !ok || self.Leader == "":
+		reply(OrderReply{Text: "no member leads, so the membership cannot change", Hint: "etcd-dns status"})
+		return
+	case self.Leader != self.ID:
+		e, _ := (&living{List: self.Members}).byID(self.Leader)
+		reply(OrderReply{Leader: entryNode(e)})
+		return
+	case b.steward.busy:
+		reply(OrderReply{Text: "another change is under way", Hint: "try again in a moment"})
+		return
+	}
+	b.o.Log.Info("ordered", zap.String("op", string(o.Op)), zap.String("node", o.Node), zap.Bool("force", o.Force))
+	switch e, listed := listedNode(self.Members, o.Node); o.Op {
+	case OrderAdd, OrderReplace:
+		reply(b.welcome(o, listed))
+	case OrderRemove:
+		b.removeNode(o, self, e, listed, reply)
+	case OrderPromote:
+		b.takeOrdered(Change{Op: PromoteLearner, ID: e.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, listed && e.IsLearner, reply)
+	case OrderDrain:
+		b.drain(o, self, reply)
+	default:
+		reply(OrderReply{Text: fmt.Sprintf("unknown order %q", o.Op), Hint: "etcd-dns member --help"})
+	}
+}
+
+func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
+	for _, e := range list {
+		if entryNode(e) == node {
+			return e, true
+		}
+	}
+	return MemberEntry{}, false
+}
+
+// welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
+func (b *Boot) welcome(o Order, listed bool) OrderReply {
+	if o.Op == OrderAdd && listed {
+		return OrderReply{Done: true, Text: o.Node + " is a member"}
+	}
+	if !b.bury(o.Node, false) {
+		return OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"}
+	}
+	if b.welcomed == nil {
+		b.welcomed = map[string]time.Time{}
+	}
+	b.welcomed[o.Node] = time.Now()
+	b.Prompt()
+	return OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node}
+}
+
+// removeNode removes a member by a person's word. A leader that is to go hands over first.
+func (b *Boot) removeNode(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
+	if why := againstRemoval(self, e); listed && !o.Force && why != "" {
+		reply(OrderReply{Text: why, Hint: "etcd-dns member remove --force " + o.Node + ", if the cluster may stop"})
+		return
+	}
+	if listed && e.ID == self.ID && len(self.Members) > 1 {
+		b.drain(o, self, reply)
+		return
+	}
+	if !b.bury(o.Node, true) {
+		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
+		return
+	}
+	if !listed {
+		reply(OrderReply{Done: true, Text: o.Node + " has no member, and is kept out"})
+		return
+	}
+	b.takeOrdered(Change{Op: RemoveMember, ID: e.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, true, reply)
+}
+
+// againstRemoval says why the cluster would not work on without a member.
+func againstRemoval(self MemberState, e MemberEntry) string {
+	voters, connected := 0, 0
+	for _, m := range self.Members {
+		if m.IsLearner || m.ID == e.ID {
+			continue
+		}
+		voters++
+		quiet := func(l Link) bool { return l.ID == m.ID && l.Quiet > 0 }
+		if !slices.ContainsFunc(self.Links, quiet) {
+			connected++
+		}
+	}
+	switch {
+	case e.IsLearner:
+		return ""
+	case voters == 0:
+		return "it is the last voter: the cluster would end"
+	case connected < quorum(voters):
+		return fmt.Sprintf("of the %d voters that would be left, %d are connected, and a quorum is %d", voters, connected, quorum(voters))
+	}
+	return ""
+}
+
+// drain hands the leadership to the voter that has heard most; the order has to be given again there.
+func (b *Boot) drain(o Order, self MemberState, reply func(OrderReply)) {
+	if e, _ := listedNode(self.Members, o.Node); e.ID != self.ID {
+		reply(OrderReply{Done: true, Text: o.Node + " does not lead"})
+		return
+	}
+	var best Link
+	for _, l := range self.Links {
+		if e, ok := (&living{List: self.Members}).byID(l.ID); ok && !e.IsLearner && l.Quiet == 0 && l.Match >= best.Match {
+			best = l
+		}
+	}
+	if best.ID == "" {
+		reply(OrderReply{Text: "no other voter is connected that could lead", Hint: "etcd-dns status"})
+		return
+	}
+	b.takeOrdered(Change{Op: MoveLeader, ID: best.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, true, func(r OrderReply) {
+		if e, _ := (&living{List: self.Members}).byID(best.ID); r.Done && o.Op != OrderDrain {
+			r = OrderReply{Leader: entryNode(e)}
+		}
+		reply(r)
+	})
+}
+
+func (b *Boot) takeOrdered(c Change, possible bool, reply func(OrderReply)) {
+	if !possible {
+		reply(OrderReply{Text: fmt.Sprintf("%s has no member that this could be done to", c.Node), Hint: "etcd-dns member list"})
+		return
+	}
+	b.change(c, func(err error) {
+		if err != nil {
+			reply(OrderReply{Text: err.Error(), Hint: "etcd-dns status"})
+			return
+		}
+		reply(OrderReply{Done: true, Text: fmt.Sprintf("%s: %s", c.Node, done[c.Op])})
+	})
+}
+
+// done says what a change did.
+var done = map[ChangeOp]string{
+	RemoveMember: "removed", AddLearner: "added as a learner", PromoteLearner: "promoted", MoveLeader: "another member leads now",
+}
+
+// bury writes a tombstone, or takes one back. It is durable when it returns true.
+func (b *Boot) bury(node string, removed bool) bool {
+	old := b.disk.Seen.Tombstones[node]
+	if old.Removed == removed {
+		return true
+	}
+	return b.saveTombstones(map[string]Tombstone{node: {Count: old.Count + 1, Removed: removed}})
+}
+
+// saveTombstones keeps what is new among them.
+func (b *Boot) saveTombstones(theirs map[string]Tombstone) bool {
+	merged, changed := withTombstones(b.disk.Seen.Tombstones, theirs)
+	if !changed {
+		return true
+	}
+	next := b.disk.Seen
+	next.Tombstones = merged
+	if err := b.o.Storage.SaveSeen(next); err != nil {
+		b.o.Log.Error("cannot write seen.json", zap.Error(err))
+		return false
+	}
+	b.disk.Seen = next
+	b.say()
+	return true
+}

@@ -1,0 +1,304 @@
+package srvboot
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// admitAll lets the nodes of the rack in, and gives a new node its line on all of them.
+func (r *rack) admitAll() {
+	for _, n := range r.nodes {
+		n.edit(func(h *Home) { h.Ask, h.Admitted = simNames(len(r.nodes)), simInitial(simNames(len(r.nodes))...) })
+	}
+}
+
+// grow adds a machine that is not part of the birth, and its line on all others.
+func (r *rack) grow() *simNode {
+	name := simNames(len(r.nodes) + 1)[len(r.nodes)]
+	h := simHome(name, simNames(len(r.nodes)))
+	h.Ask = append(h.Ask, name)
+	n := r.add(name, h)
+	r.admitAll()
+	return n
+}
+
+// voters are the nodes of the voters, sorted, and learners those of the learners, of the cluster that n0 runs in.
+func (r *rack) members() (voters, learners []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.clusters {
+		for _, e := range c.list {
+			if e.IsLearner {
+				learners = append(learners, entryNode(e))
+			} else {
+				voters = append(voters, entryNode(e))
+			}
+		}
+	}
+	slices.Sort(voters)
+	return voters, learners
+}
+
+func (r *rack) votersAre(names ...string) func() bool {
+	return func() bool {
+		v, l := r.members()
+		return slices.Equal(v, names) && len(l) == 0 && r.running(names...)()
+	}
+}
+
+// settled waits until the membership has been left alone for long enough to be changed.
+func (r *rack) settled() { time.Sleep(settleFor + time.Second) }
+
+func born3(r *rack) {
+	r.admitAll()
+	r.start()
+	r.within(10*time.Second, "three serve", r.votersAre("n0", "n1", "n2"))
+	r.settled()
+}
+
+func TestBlankDiskIsReplaced(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		old := r.nodes["n2"].disk.wal.member
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.start("n2")
+		took := r.within(30*time.Second, "n2 votes again", func() bool {
+			d := r.nodes["n2"].disk
+			d.mu.Lock()
+			fresh := d.wal != nil && d.wal.member != old
+			d.mu.Unlock()
+			return fresh && r.votersAre("n0", "n1", "n2")()
+		})
+		t.Logf("voter again after %v", took)
+		if len(r.removals) != 1 || r.removals[0].ID != old {
+			t.Errorf("removals %+v, want that of %s", r.removals, old)
+		}
+		if took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestEtcdDirectoryLostIsReplaced(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.stop("n1")
+		r.nodes["n1"].disk.wal, r.nodes["n1"].disk.stamp = nil, ""
+		r.start("n1")
+		r.within(30*time.Second, "n1 votes again", func() bool { return len(r.removals) == 1 && r.votersAre("n0", "n1", "n2")() })
+	})
+}
+
+func TestNewNodeJoins(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.start("n3")
+		r.within(10*time.Second, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
+		r.grow()
+		r.start("n4")
+		r.within(10*time.Second, "n4 votes", r.votersAre("n0", "n1", "n2", "n3", "n4"))
+		if len(r.removals) != 0 {
+			t.Errorf("removals: %+v", r.removals)
+		}
+	})
+}
+
+func TestNodeWithoutALineStaysOut(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		for _, name := range []string{"n0", "n1", "n2"} {
+			r.nodes[name].edit(func(h *Home) { h.Admitted = simInitial("n0", "n1", "n2") })
+		}
+		// The newcomer is asked because it asks: its name is in no Corefile but its own.
+		r.start("n3")
+		r.never(time.Minute, "n3 was let in", func() bool { v, l := r.members(); return len(v)+len(l) != 3 })
+	})
+}
+
+func TestTwoBlankOfThreeWait(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.stop("n1", "n2")
+		r.nodes["n1"].disk.wipe()
+		r.nodes["n2"].disk.wipe()
+		r.start("n1", "n2")
+		r.never(10*time.Minute, "a voter was removed", func() bool { return len(r.removals) > 0 })
+		if p := r.nodes["n1"].report().Plan; p.Row != 19 || p.Hint == "" {
+			t.Errorf("n1 plans %+v, want row 19 with a hint", p)
+		}
+	})
+}
+
+func TestPartitionedVoterIsKept(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.mu.Lock()
+		r.frozen["n2"] = true
+		r.mu.Unlock()
+		r.never(10*time.Minute, "a silent voter was removed", func() bool { return len(r.removals) > 0 })
+	})
+}
+
+// TestLearnerDiesBeforeItIsPromoted: the node comes back blank again, and its learner has no use.
+func TestLearnerDiesBeforeItIsPromoted(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.start("n3")
+		r.within(10*time.Second, "n3 learns", func() bool { _, l := r.members(); return len(l) == 1 })
+		r.stop("n3")
+		r.nodes["n3"].disk.wipe()
+		r.start("n3")
+		r.within(30*time.Second, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
+		if len(r.removals) > 1 || len(r.removals) == 1 && entryNode(MemberEntry{PeerURLs: []string{simInitial("n3")[0].PeerURL}}) != r.removals[0].Node {
+			t.Errorf("removals: %+v, want the learner's at most", r.removals)
+		}
+	})
+}
+
+// TestReplyOfAStepIsLost: each step takes place, and whoever asked for it is told that it did not.
+func TestReplyOfAStepIsLost(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.mu.Lock()
+		for _, c := range r.clusters {
+			c.loseReply = true
+		}
+		r.mu.Unlock()
+		r.start("n2")
+		r.within(30*time.Second, "n2 was removed", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removals) == 1 })
+		r.mu.Lock()
+		for _, c := range r.clusters {
+			c.loseReply = true
+		}
+		r.mu.Unlock()
+		r.within(2*time.Minute, "n2 votes again", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
+func TestRemovedMemberStaysOut(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.mu.Lock()
+		for _, c := range r.clusters {
+			c.list = slices.DeleteFunc(slices.Clone(c.list), func(e MemberEntry) bool { return entryNode(e) == "n2" })
+		}
+		r.mu.Unlock()
+		n := r.nodes["n2"]
+		r.within(30*time.Second, "n2 is retired", func() bool { return n.report().State.Phase == Removed })
+		r.never(10*time.Minute, "n2 came back", func() bool { v, l := r.members(); return len(v)+len(l) != 2 })
+		n.disk.mu.Lock()
+		defer n.disk.mu.Unlock()
+		if len(n.disk.aside) != 1 || n.disk.wal != nil {
+			t.Errorf("aside %d, log %v; want the data set aside", len(n.disk.aside), n.disk.wal)
+		}
+	})
+}
+
+func TestLeaderDiesAfterTheRemoval(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.start("n2")
+		r.within(30*time.Second, "n2 was removed", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removals) == 1 })
+		r.stop("n0")
+		time.Sleep(20 * time.Second)
+		r.start("n0")
+		r.within(time.Minute, "all vote", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
+// order gives an operator's word to whichever node leads.
+func (r *rack) order(o Order) OrderReply {
+	r.t.Helper()
+	at := "n0"
+	for range 4 {
+		r.mu.Lock()
+		boot := r.nodes[at].boot
+		r.mu.Unlock()
+		reply, err := boot.HandleOrder(r.t.Context(), o)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if reply.Leader == "" {
+			return reply
+		}
+		at = reply.Leader
+	}
+	r.t.Fatal("the order goes round")
+	return OrderReply{}
+}
+
+func TestOrderedRemovalAndReturn(t *testing.T) {
+	for _, name := range []string{"n0", "n2"} { // the leader, and a follower
+		t.Run(name, func(t *testing.T) {
+			inRack(t, 3, func(r *rack) {
+				born3(r)
+				if reply := r.order(Order{Op: OrderRemove, Node: name}); !reply.Done {
+					t.Fatalf("%+v", reply)
+				}
+				n := r.nodes[name]
+				r.within(30*time.Second, "it is retired", func() bool { return n.report().State.Phase == Removed })
+				// Neither time nor a blank disk lets it in again.
+				r.never(2*time.Minute, "it came back", func() bool { v, l := r.members(); return len(v)+len(l) != 2 })
+				r.stop(name)
+				n.disk.wipe()
+				r.start(name)
+				r.never(2*time.Minute, "it came back blank", func() bool { v, l := r.members(); return len(v)+len(l) != 2 })
+				if reply := r.order(Order{Op: OrderAdd, Node: name}); !reply.Done {
+					t.Fatalf("%+v", reply)
+				}
+				r.within(time.Minute, "it votes again", r.votersAre("n0", "n1", "n2"))
+			})
+		})
+	}
+}
+
+func TestRetiredNodeReturns(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.order(Order{Op: OrderRemove, Node: "n2"})
+		r.within(30*time.Second, "n2 is retired", func() bool { return r.nodes["n2"].report().State.Phase == Removed })
+		r.order(Order{Op: OrderAdd, Node: "n2"})
+		r.within(time.Minute, "n2 votes again", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
+func TestRemovalThatLosesTheQuorumIsRefused(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.stop("n2")
+		time.Sleep(5 * time.Second)
+		if reply := r.order(Order{Op: OrderRemove, Node: "n1"}); reply.Done || reply.Hint == "" {
+			t.Errorf("%+v, want a refusal with a hint", reply)
+		}
+		if reply := r.order(Order{Op: OrderRemove, Node: "n2"}); !reply.Done {
+			t.Errorf("the dead one: %+v", reply)
+		}
+		if reply := r.order(Order{Op: OrderRemove, Node: "n9"}); !reply.Done {
+			t.Errorf("a node without a member: %+v", reply)
+		}
+	})
+}
+
+func TestReplaceManualWaitsForTheWord(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		for _, n := range r.nodes {
+			n.edit(func(h *Home) { h.Manual = true })
+		}
+		born3(r)
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.start("n2")
+		r.never(2*time.Minute, "it was replaced", func() bool { return len(r.removals) > 0 })
+		r.order(Order{Op: OrderReplace, Node: "n2"})
+		r.within(time.Minute, "n2 votes again", r.votersAre("n0", "n1", "n2"))
+	})
+}

@@ -1,0 +1,237 @@
+package srvboot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The patience of the one who changes the membership (safety.md R10).
+const (
+	// quietFor is for how many seconds the leader must have heard nothing of a voter that is replaced.
+	quietFor = 5
+	// settleFor is how long no membership has changed before a voter is removed.
+	settleFor = 10 * time.Second
+	// otherMachine is how long a claim from another machine than the remembered one waits for a person.
+	otherMachine = 5 * time.Minute
+	// learnerLost is for how many seconds a learner may be silent before it is removed.
+	learnerLost = 120
+	// learnerLag is how many entries a learner may be behind when it is promoted, and promoteAfter how long it must have
+	// been no further behind.
+	learnerLag   = 1000
+	promoteAfter = time.Second
+)
+
+// ChangeFacts are all that Reconcile looks at: what the raft leader's node knows.
+type ChangeFacts struct {
+	Facts
+	// Self is the own member's last report.
+	Self MemberState
+	// ListSince is since when the own member's list is what it is; zero means that it is not known yet.
+	ListSince time.Time
+	// ClaimSince is since when a node claims a member without a break.
+	ClaimSince map[string]time.Time
+	// NearSince is since when a learner, by ID, has been close to the leader without a break.
+	NearSince map[string]time.Time
+	// Saved says for which member's removal a snapshot was taken since the claim began; NoSnapshot why one could not be.
+	Saved, NoSnapshot string
+	// Manual leaves replacing to a person. Welcomed are the nodes that a person lets in.
+	Manual   bool
+	Welcomed []string
+}
+
+// NextChange is what Reconcile answers.
+type NextChange struct {
+	// Change is the one step to take now; nil when there is none.
+	Change *Change
+	// Save is set when a snapshot has to be taken first, for the removal of the member of that ID.
+	Save string
+	// Waits says, by node, why a claim or a learner has to wait; for people.
+	Waits map[string]string
+}
+
+// Reconcile says how the membership of the cluster that this node's member leads is to change next. It looks at nothing
+// but the facts. One step is taken at a time; the next one is derived anew from the list that it leads to. Learners come
+// first, since etcd has one at a time and no voter is removed beside one.
+func Reconcile(f ChangeFacts) NextChange {
+	r := &reconciler{f: f, s: look(f.Facts), next: NextChange{Waits: map[string]string{}}}
+	switch {
+	case f.Self.ID == "" || f.Self.Leader != f.Self.ID || f.Self.IsLearner || r.s.genesis() == nil:
+		return r.next
+	case len(f.Self.Alarms) > 0:
+		r.next.Waits[f.Home.Node] = "etcd has alarms: " + strings.Join(f.Self.Alarms, ", ")
+		return r.next
+	}
+	if !r.learner() && !r.replace() {
+		r.join()
+	}
+	return r.next
+}
+
+type reconciler struct {
+	f    ChangeFacts
+	s    *situation
+	next NextChange
+}
+
+func (r *reconciler) change(op ChangeOp, e MemberEntry, node, format string, args ...any) {
+	c := &Change{Op: op, ID: e.ID, Members: ListIDs(r.f.Self.Members), Node: node, Reason: fmt.Sprintf(format, args...)}
+	if op == AddLearner {
+		c.ID, c.PeerURL = "", e.PeerURLs[0]
+	}
+	r.next.Change = c
+}
+
+func (r *reconciler) wait(node, format string, args ...any) bool {
+	r.next.Waits[node] = fmt.Sprintf(format, args...)
+	return false
+}
+
+// answer is what a node that counts said last.
+func (r *reconciler) answer(node string) (Answer, bool) {
+	i := slices.IndexFunc(r.s.fresh, func(a Answer) bool { return a.Node == node })
+	if i < 0 {
+		return Answer{}, false
+	}
+	return r.s.fresh[i], true
+}
+
+func (r *reconciler) link(id string) (Link, bool) {
+	i := slices.IndexFunc(r.f.Self.Links, func(l Link) bool { return l.ID == id })
+	if i < 0 {
+		return Link{}, false
+	}
+	return r.f.Self.Links[i], true
+}
+
+// learner sees to the learner, if there is one, and reports whether there is.
+func (r *reconciler) learner() bool {
+	i := slices.IndexFunc(r.f.Self.Members, func(e MemberEntry) bool { return e.IsLearner })
+	if i < 0 {
+		return false
+	}
+	e := r.f.Self.Members[i]
+	node := entryNode(e)
+	l, linked := r.link(e.ID)
+	a, heard := r.answer(node)
+	switch {
+	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID:
+		r.change(RemoveMember, e, node, "%s does not hold the data of learner %s, and never will", node, e.ID)
+	case linked && l.Quiet >= learnerLost:
+		r.change(RemoveMember, e, node, "learner %s has been silent for %d s", e.ID, l.Quiet)
+	case !linked || l.Match+learnerLag < r.f.Self.Commit || r.f.NearSince[e.ID].IsZero():
+		r.wait(node, "learner %s is at index %d of %d", e.ID, l.Match, r.f.Self.Commit)
+	case r.f.Now.Sub(r.f.NearSince[e.ID]) < promoteAfter:
+		r.wait(node, "learner %s has just caught up", e.ID)
+	case !heard || a.State.Member == nil || a.State.Member.ID != e.ID:
+		r.wait(node, "learner %s has caught up, but %s does not say that it runs there", e.ID, node)
+	default:
+		r.change(PromoteLearner, e, node, "learner %s is at index %d of %d", e.ID, l.Match, r.f.Self.Commit)
+	}
+	return true
+}
+
+// claims are the nodes that ask for membership, in the order of their names.
+func (r *reconciler) claims() (out []Answer) {
+	for _, a := range r.s.fresh {
+		if a.State.Claim != nil && a.State.Member == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// replace removes a voter whose node has lost its data, when that is safe (R10). It reports whether it did or is about to.
+func (r *reconciler) replace() bool {
+	for _, a := range r.claims() {
+		i := slices.IndexFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, a.State.Claim.PeerURL) })
+		if i < 0 {
+			continue
+		}
+		e := r.f.Self.Members[i]
+		switch why := r.against(a, e); {
+		case why != "":
+			r.wait(a.Node, "voter %s is not replaced yet: %s", e.ID, why)
+		case r.f.Saved != e.ID:
+			r.next.Save = e.ID
+			return true
+		default:
+			r.change(RemoveMember, e, a.Node, "%s proves that it does not hold the data of voter %s", a.Node, e.ID)
+			return true
+		}
+	}
+	return false
+}
+
+// against says what speaks against the removal of a voter whose node claims its place; empty when nothing does.
+func (r *reconciler) against(a Answer, e MemberEntry) string {
+	f := r.f
+	n := len(f.Self.Members)
+	link, linked := r.link(e.ID)
+	connected := 1
+	for _, l := range f.Self.Links {
+		if l.ID != e.ID && l.Quiet == 0 {
+			connected++
+		}
+	}
+	remembered := f.Disk.Seen.Nodes[a.Node].Machine
+	since, claimed := f.ClaimSince[a.Node]
+	welcome := slices.Contains(f.Welcomed, a.Node)
+	switch {
+	case e.ID == f.Self.ID || entryNode(e) != a.Node:
+		return fmt.Sprintf("it is the member of %s", entryNode(e))
+	case a.State.Claim.Lost != e.ID:
+		return fmt.Sprintf("%s sees member %q there", a.Node, a.State.Claim.Lost)
+	case !welcome && !admits(f.Home.Admitted, a.Node):
+		return "no node line of this node's Corefile would let it in again"
+	case f.Manual && !welcome:
+		return "the Corefile says replace manual; to let it in: etcd-dns member replace " + a.Node
+	case !linked:
+		return "the leader has no link to it yet"
+	case link.Quiet < quietFor:
+		return fmt.Sprintf("the leader heard of it within the last %d s", quietFor)
+	case n < 3:
+		return fmt.Sprintf("a cluster of %d cannot lose a voter and take in another", n)
+	case connected < quorum(n) || connected < quorum(n-1):
+		return fmt.Sprintf("%d of the other voters are connected, %d are needed", connected, max(quorum(n), quorum(n-1)))
+	case f.ListSince.IsZero() || f.Now.Sub(f.ListSince) < settleFor:
+		return fmt.Sprintf("the membership changed less than %s ago", settleFor)
+	case !welcome && remembered != "" && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
+		return fmt.Sprintf("%s is on machine %s now, and was on %s: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine, remembered, otherMachine, a.Node)
+	case f.NoSnapshot != "":
+		return "no snapshot could be taken: " + f.NoSnapshot
+	}
+	return ""
+}
+
+func admits(lines []GenesisMember, node string) bool {
+	_, ok := Genesis{Members: lines}.member(node)
+	return ok
+}
+
+func quorum(n int) int { return n/2 + 1 }
+
+// join adds the first node that asks, has no member and is admitted: by its line in the Corefile, unless it was removed, or
+// by a person's word.
+func (r *reconciler) join() {
+	for _, a := range r.claims() {
+		claim := a.State.Claim
+		line, admitted := (Genesis{Members: r.f.Home.Admitted}).member(a.Node)
+		listed := slices.ContainsFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, claim.PeerURL) })
+		welcome := slices.Contains(r.f.Welcomed, a.Node)
+		gone := claim.Retired || r.f.Disk.Seen.Tombstones[a.Node].Removed
+		switch {
+		case listed:
+		case gone && !welcome:
+			r.wait(a.Node, "it was removed; to let it in again: etcd-dns member add %s", a.Node)
+		case !admitted && !welcome:
+			r.wait(a.Node, "no node line of this node's Corefile names %s", a.Node)
+		case admitted && line.PeerURL != claim.PeerURL:
+			r.wait(a.Node, "it asks for %s, and this node's Corefile gives it %s", claim.PeerURL, line.PeerURL)
+		default:
+			r.change(AddLearner, MemberEntry{PeerURLs: []string{claim.PeerURL}}, a.Node, "%s asks to join at %s", a.Node, claim.PeerURL)
+			return
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package srvboot
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// leaderFacts are those of n0, which leads a healthy cluster of three with n1 and n2.
+func leaderFacts() ChangeFacts {
+	f := ChangeFacts{Facts: caseFacts(), ListSince: decideNow.Add(-time.Hour), ClaimSince: map[string]time.Time{}, NearSince: map[string]time.Time{}}
+	own(Running)(&f.Facts)
+	f.Home.Admitted = simInitial(simNames(4)...)
+	f.Disk.Seen = Seen{Nodes: map[string]Sighting{"n2": {Machine: "m2"}}}
+	g, ids := caseGenesis()
+	f.Self = MemberState{ID: ids["n0"], Leader: ids["n0"], ClusterID: g.ClusterID, Serving: true, Commit: 5000, Applied: 5000}
+	for _, m := range g.Members {
+		f.Self.Members = append(f.Self.Members, MemberEntry{ID: ids[m.Name], Name: m.Name, PeerURLs: []string{m.PeerURL}})
+		if m.Name != "n0" {
+			f.Self.Links = append(f.Self.Links, Link{ID: ids[m.Name], Match: 5000})
+			theirs(m.Name, serving(nil))(&f.Facts)
+		}
+	}
+	return f
+}
+
+type leaderMod func(*ChangeFacts)
+
+func (f *ChangeFacts) links(id string) *Link {
+	return &f.Self.Links[slices.IndexFunc(f.Self.Links, func(l Link) bool { return l.ID == id })]
+}
+
+// lost makes a node say that it lost its voter's data; the leader has not heard of that voter for so many seconds.
+func lost(node string, quiet int) leaderMod {
+	return func(f *ChangeFacts) {
+		_, ids := caseGenesis()
+		theirs(node, func(s *State) {
+			phase(Fresh)(s)
+			s.Member, s.Accepted, s.Machine = nil, nil, "m2"
+			s.Claim = &Claim{PeerURL: simInitial(node)[0].PeerURL, Lost: ids[node]}
+		})(&f.Facts)
+		f.links(ids[node]).Quiet = quiet
+		f.ClaimSince[node] = decideNow.Add(-3 * time.Second)
+	}
+}
+
+// asks makes n3 ask to join.
+func asks(f *ChangeFacts) {
+	f.Peers["n3"] = Answer{Node: "n3", At: decideNow, State: State{Format: Format, Bundle: "b1", Node: "n3", Run: "r-n3", Phase: Fresh,
+		Claim: &Claim{PeerURL: simInitial("n3")[0].PeerURL}}}
+}
+
+const learnerID = "00000000000000aa"
+
+// learns adds n3 as a learner that runs and is at an index.
+func learns(match uint64, near time.Duration) leaderMod {
+	return func(f *ChangeFacts) {
+		asks(f)
+		f.Self.Members = append(f.Self.Members, MemberEntry{ID: learnerID, PeerURLs: []string{simInitial("n3")[0].PeerURL}, IsLearner: true})
+		f.Self.Links = append(f.Self.Links, Link{ID: learnerID, Match: match})
+		theirs("n3", func(s *State) { s.Claim, s.Member = nil, &MemberState{ID: learnerID, IsLearner: true} })(&f.Facts)
+		if near > 0 {
+			f.NearSince[learnerID] = decideNow.Add(-near)
+		}
+	}
+}
+
+func edit(f func(*ChangeFacts)) leaderMod { return f }
+
+func reconcileCases() []struct {
+	name string
+	mods []leaderMod
+} {
+	_, ids := caseGenesis()
+	saved := edit(func(f *ChangeFacts) { f.Saved = ids["n2"] })
+	return []struct {
+		name string
+		mods []leaderMod
+	}{
+		{"all is well", nil},
+		{"another member leads", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Leader = ids["n1"] })}},
+		{"nobody leads", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Leader = "" })}},
+		{"a voter is down and says nothing", []leaderMod{edit(func(f *ChangeFacts) { silent("n2", "timeout")(&f.Facts); f.links(ids["n2"]).Quiet = 900 })}},
+		{"a blank node, no snapshot yet", []leaderMod{lost("n2", 60)}},
+		{"a blank node, snapshot taken", []leaderMod{lost("n2", 60), saved}},
+		{"a blank node, snapshot taken for another", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.Saved = ids["n1"] })}},
+		{"a blank node, no snapshot possible", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.NoSnapshot = "no space left on device" })}},
+		{"a blank node whose member still talks", []leaderMod{lost("n2", 4), saved}},
+		{"a blank node that no link is known of", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Links = f.Self.Links[:1] })}},
+		{"a blank node, its answer is old", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			a := f.Peers["n2"]
+			a.At = decideNow.Add(-11 * time.Second)
+			f.Peers["n2"] = a
+		})}},
+		{"a blank node, replace manual", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Manual = true })}},
+		{"a blank node without a line", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial("n0", "n1") })}},
+		{"a blank node, the membership just changed", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.ListSince = decideNow.Add(-9 * time.Second) })}},
+		{"a blank node, the third is down too", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
+		{"two of three are blank", []leaderMod{lost("n1", 60), lost("n2", 60), saved}},
+		{"a blank machine under a known name", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			theirs("n2", func(s *State) { s.Machine = "m9" })(&f.Facts)
+		})}},
+		{"a blank machine under a known name, after five minutes", []leaderMod{lost("n2", 600), saved, edit(func(f *ChangeFacts) {
+			theirs("n2", func(s *State) { s.Machine = "m9" })(&f.Facts)
+			f.ClaimSince["n2"] = decideNow.Add(-5 * time.Minute)
+		})}},
+		{"a node claims the voter of another", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			theirs("n2", func(s *State) { s.Claim = &Claim{PeerURL: simInitial("n1")[0].PeerURL, Lost: ids["n1"]} })(&f.Facts)
+		})}},
+		{"a node claims by an old list", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			theirs("n2", func(s *State) { s.Claim.Lost = learnerID })(&f.Facts)
+		})}},
+		{"a node claims while its member runs", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			theirs("n2", func(s *State) { s.Member = &MemberState{ID: ids["n2"]} })(&f.Facts)
+		})}},
+		{"a blank node of another bundle", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			theirs("n2", func(s *State) { s.Bundle = "b2" })(&f.Facts)
+		})}},
+		{"one of two is blank", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			f.Self.Members = slices.DeleteFunc(f.Self.Members, func(e MemberEntry) bool { return e.ID == ids["n1"] })
+		})}},
+		{"alarm", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Alarms = []string{"CORRUPT at " + ids["n1"]} })}},
+		{"a new node", []leaderMod{asks}},
+		{"a new node without a line", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial(simNames(3)...) })}},
+		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
+		{"a new node and a blank one", []leaderMod{asks, lost("n2", 60), saved}},
+		{"a new node and a blank one that waits", []leaderMod{asks, lost("n2", 2)}},
+		{"a learner is behind", []leaderMod{learns(100, 0)}},
+		{"a learner has just caught up", []leaderMod{learns(4500, 900*time.Millisecond)}},
+		{"a learner has caught up", []leaderMod{learns(4500, time.Second)}},
+		{"a learner has caught up, and its node is not heard", []leaderMod{learns(4500, time.Minute), edit(func(f *ChangeFacts) { silent("n3", "timeout")(&f.Facts) })}},
+		{"a learner beside a blank voter", []leaderMod{learns(100, 0), lost("n2", 60), saved}},
+		{"a learner is silent", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 119 })}},
+		{"a learner is silent for long", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 120 })}},
+		{"a learner's node lost it", []leaderMod{learns(0, 0), edit(func(f *ChangeFacts) {
+			theirs("n3", func(s *State) { s.Member, s.Claim = nil, &Claim{PeerURL: simInitial("n3")[0].PeerURL, Lost: learnerID} })(&f.Facts)
+		})}},
+	}
+}
+
+func TestReconcileTable(t *testing.T) {
+	var out strings.Builder
+	for _, c := range reconcileCases() {
+		f := leaderFacts()
+		for _, m := range c.mods {
+			m(&f)
+		}
+		n := Reconcile(f)
+		fmt.Fprintln(&out, c.name)
+		if n.Change != nil {
+			fmt.Fprintf(&out, "  -> %s %s%s of %s\n  reason: %s\n", n.Change.Op, n.Change.ID, n.Change.PeerURL, n.Change.Node, n.Change.Reason)
+		}
+		if n.Save != "" {
+			fmt.Fprintf(&out, "  -> snapshot for %s\n", n.Save)
+		}
+		for _, node := range slices.Sorted(maps.Keys(n.Waits)) {
+			fmt.Fprintf(&out, "  %s waits: %s\n", node, n.Waits[node])
+		}
+	}
+	golden(t, "testdata/decide/reconcile.txt", out.String())
+}
