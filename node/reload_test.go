@@ -19,7 +19,7 @@ func TestCheckReload(t *testing.T) {
 		{"a node less", "        node infra2 10.0.1.12\n", "", "", ""},
 		{"ttl", "bundle cluster.bundle", "bundle cluster.bundle\nttl 60s", "", ""},
 		{"the domain", "rack1.example.com", "rack2.example.com", "the domain was rack1.example.com.", "etcd-dns init"},
-		{"own line", "node infra0", "node infra9", "the node line of infra0", "etcd-dns etcdctl member remove ID"},
+		{"own line", "node infra0", "node infra9", "the node line of infra0", "etcd-dns member remove infra0"},
 		{"peer port", "bundle cluster.bundle", "peer_port 2480", "peer_port was 2380 and is now 2480", "one by one"},
 		{"scheme", "bundle cluster.bundle", "tls off", "tls was false and is now true", "snapshot"},
 		{"data", "/var/lib/etcd-dns", "/var/lib/other", "data was /var/lib/etcd-dns", "move the directory"},
@@ -48,7 +48,7 @@ func TestCheckReload(t *testing.T) {
 func TestLineEditsRemoveNothing(t *testing.T) {
 	n := &Node{name: "infra0", log: zap.NewNop()}
 	got := n.lineEdits(mustParse(t, goodCorefile), mustParse(t, strings.Replace(goodCorefile, "        node infra2 10.0.1.12\n", "", 1)))
-	if len(got) != 1 || !strings.Contains(got[0], "etcd-dns etcdctl member remove ID") {
+	if len(got) != 1 || !strings.Contains(got[0], "etcd-dns member remove infra2") {
 		t.Errorf("got %q, want one warning that names the command for infra2", got)
 	}
 }
