@@ -163,8 +163,14 @@ func TestRestartAtTheSameAddress(t *testing.T) {
 // Two machines under one name are both there, and see each other.
 func TestTwoRunsOfOneName(t *testing.T) {
 	t.Parallel()
-	nodes := rack(t, 2, nil)
-	twins := []*runNode{start(t, options("twin", nodes[0].o.at())), start(t, options("twin", nodes[1].o.at()))}
+	slowly := func(o *Options) { o.Timing = Metro() }
+	nodes := rack(t, 2, slowly)
+	var twins []*runNode
+	for _, n := range nodes {
+		o := options("twin", n.o.at())
+		slowly(&o)
+		twins = append(twins, start(t, o))
+	}
 	meet(t, append(nodes, twins...)...)
 	since := nodes[0].wait(twins[0].own, Alive).Since
 	holds(t, "both twins are alive", time.Second, func() bool {
@@ -255,7 +261,7 @@ func TestPartition(t *testing.T) {
 	var cut atomic.Bool
 	var first sync.Map // whether an address is that of the first half
 	nodes := rack(t, 3, func(o *Options) {
-		o.Timing.Forget, o.Timing.Rejoin = time.Millisecond, time.Second
+		o.Timing.Forget, o.Timing.Rejoin, o.Timing.SuspicionMax = time.Millisecond, time.Second, 1
 		half := o.Name == "infra0"
 		first.Store(o.Addrs[0], half)
 		o.cut = func(a netip.Addr) bool {
@@ -271,7 +277,7 @@ func TestPartition(t *testing.T) {
 			b.wait(a.own, Dead)
 		}
 	}
-	holds(t, "the halves stay apart", 2*time.Second, func() bool {
+	holds(t, "the halves stay apart", time.Second, func() bool {
 		for _, p := range halves[0][0].Peers() {
 			if p.Status == Alive {
 				return false

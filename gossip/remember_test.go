@@ -99,30 +99,40 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// Whatever the file says, a node starts, says what it ignored, and writes a good one.
+// A file that cannot be read counts for nothing, and says why.
 func TestWrongMemory(t *testing.T) {
+	for _, text := range []string{
+		`{"format":1,"pe`, `{"format":2,"peers":{}}`, `{"format":2,"peers":[]}`, `{"peers":[]}`, "", "[]",
+		`{"format":1,"peers":[{"name":"a","addrs":["10.0.1.1:1"],"seen":"yesterday"}]}`,
+	} {
+		file := filepath.Join(t.TempDir(), "gossip.json")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := readMemory(file, time.Now())
+		if err == nil || !strings.Contains(err.Error(), file) || m.Format != memoryFormat || m.Peers != nil {
+			t.Errorf("%s: got %+v, %v; want nobody and an error", text, m, err)
+		}
+	}
+}
+
+// A node with a damaged file starts, says so, and leaves a good one.
+func TestDamagedMemory(t *testing.T) {
 	t.Parallel()
 	first := start(t, options("infra0"))
-	for what, text := range map[string]string{
-		"torn": `{"format":1,"pe`, "newer": `{"format":2,"peers":{}}`, "newer list": `{"format":2,"peers":[]}`, "empty": "", "list": "[]",
-		"times": `{"format":1,"peers":[{"name":"a","addrs":["10.0.1.1:1"],"seen":"yesterday"}]}`,
-	} {
-		t.Run(what, func(t *testing.T) {
-			o := options("infra1", first.o.at())
-			o.File = filepath.Join(t.TempDir(), "gossip.json")
-			if err := os.WriteFile(o.File, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			n := start(t, o)
-			n.wait(first.own, Alive)
-			if lines := n.logged(zap.WarnLevel, o.File); lines != 1 {
-				t.Errorf("%d lines about the file, want 1: %v", lines, n.logs.All())
-			}
-			n.end()
-			if m, err := readMemory(o.File, time.Now()); err != nil || len(m.Peers) != 1 {
-				t.Errorf("afterwards: %v, %v; want one node", m, err)
-			}
-		})
+	o := options("infra1", first.o.at())
+	o.File = filepath.Join(t.TempDir(), "gossip.json")
+	if err := os.WriteFile(o.File, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, o)
+	n.wait(first.own, Alive)
+	if lines := n.logged(zap.WarnLevel, o.File); lines != 1 {
+		t.Errorf("%d lines about the file, want 1: %v", lines, n.logs.All())
+	}
+	n.end()
+	if m, err := readMemory(o.File, time.Now()); err != nil || !slices.Equal(m.addrs(), []netip.AddrPort{first.o.at()}) {
+		t.Errorf("afterwards: %v, %v; want the one other node", m, err)
 	}
 }
 
