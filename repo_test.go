@@ -67,6 +67,7 @@ func TestImports(t *testing.T) {
 		"roster": {}, "internal/durable": {}, "parent": {},
 		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
+		"gossip":         {"roster", "internal/durable"},
 		"srvboot/member": {"roster", "srvboot", "internal/durable"},
 		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "internal/durable"},
 		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "internal/durable"},
@@ -76,6 +77,7 @@ func TestImports(t *testing.T) {
 	heavy := map[string][]string{
 		"github.com/coredns/":                 {"zone", "node", "bench/coredns"},                // CoreDNS embedded: the plugin and its host; stock CoreDNS to measure beside
 		"github.com/caddyserver/certmagic":    {"certs"},                                        // certificates have one owner
+		"github.com/hashicorp/":               {"gossip"},                                       // memberlist and what it brings
 		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member"},                    // the member and its files
 		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
 		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
