@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -13,7 +14,12 @@ func (p *stanza) finish() (*Options, error) {
 	o := p.o
 	o.Bundle = cmp.Or(o.Bundle, DefaultBundle)
 	o.Data = cmp.Or(o.Data, DefaultData)
-	o.AdminPort = cmp.Or(o.AdminPort, DefaultAdminPort)
+	o.AdminPort, o.GossipPort = cmp.Or(o.AdminPort, DefaultAdminPort), cmp.Or(o.GossipPort, DefaultGossipPort)
+	for i, at := range o.Join {
+		if at.Port() == 0 {
+			o.Join[i] = netip.AddrPortFrom(at.Addr(), o.GossipPort)
+		}
+	}
 	if len(o.Nodes) == 0 {
 		return nil, p.errorf("no node lines", "write one line `node NAME ADDRESS` for each machine")
 	}
@@ -77,7 +83,7 @@ func (p *stanza) checkClusters() error {
 		for _, u := range []struct {
 			what string
 			port uint16
-		}{{"DNS", p.o.DNSPort}, {"the admin port", p.o.AdminPort}, {"peer_port", c.PeerPort}, {"client_port", c.ClientPort}} {
+		}{{"DNS", p.o.DNSPort}, {"the admin port", p.o.AdminPort}, {"the gossip port", p.o.GossipPort}, {"peer_port", c.PeerPort}, {"client_port", c.ClientPort}} {
 			if other, twice := used[u.port]; twice {
 				return p.errorf("port %d serves both %s and %s", "give each its own port", u.port, other, u.what)
 			}

@@ -68,6 +68,7 @@ type Node struct {
 	parent    *parentWatch
 	dnssec    *dnssec
 	notify    *notifier
+	rumor     *rumor
 }
 
 // Run runs a node until ctx ends. It returns an error when the node cannot start or a part of it fails; a member that
@@ -182,6 +183,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
 	group.Go(func() error { return n.parent.run(ctx) })
+	group.Go(func() error { return n.rumor.run(ctx) })
 	group.Go(func() error { return n.tellSystemd(ctx) })
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/google/uuid"
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
@@ -191,7 +192,7 @@ func machineID() string {
 }
 
 // makeParts builds the object graph.
-func (n *Node) makeParts(o *Options) error {
+func (n *Node) makeParts(o *Options) (err error) {
 	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, Dir: o.File("certs"), Addrs: n.certAddrs,
 		Log: n.log.Named("certs"), Now: time.Now})
 	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: func(name string) []netip.Addr {
@@ -213,6 +214,10 @@ func (n *Node) makeParts(o *Options) error {
 	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
 		func() []netip.Addr { return n.line.Addrs }, n.zones.Transferable)
 	n.parent = newParentWatch(n)
+	// A run that cannot be recorded on a full disk is one of its own all the same.
+	if n.rumor, err = newRumor(n, o, uuid.NewString()); err != nil {
+		return err
+	}
 	n.fronts = newFronts(n.log.Named("front"), n.zones, secrets.Cookie, secrets.PreviousCookie, n.rateLimit)
 	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, fronts: n.fronts, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {

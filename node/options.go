@@ -26,6 +26,8 @@ const (
 	DefaultClientPort = 2379
 	DefaultPeerPort   = 2380
 	DefaultAdminPort  = 2378
+	// DefaultGossipPort is not memberlist's 7946, which MetalLB and Docker Swarm have on such machines.
+	DefaultGossipPort = 2388
 )
 
 // DefaultRate is NSD's default of its rrl-ratelimit, too.
@@ -47,8 +49,11 @@ type Options struct {
 	Clusters []ClusterOptions
 	// NameServers are the `ns` lines; empty means the first five nodes with addresses.
 	NameServers []roster.NameServer
-	// AdminPort is where nodes speak to each other, over mutual TLS.
-	AdminPort uint16
+	// AdminPort is where nodes speak to each other, over mutual TLS; GossipPort where they gossip, over UDP and TCP.
+	AdminPort, GossipPort uint16
+	// Join are more places where nodes may gossip, and Timing is the block's preset: rack, metro or wan.
+	Join   []netip.AddrPort
+	Timing string
 	// TTL overrides the zone's 30 s; zero keeps the default.
 	TTL time.Duration
 	// Aliases publishes _etcd._tcp, _etcd-ssl._tcp and _etcdv3._tcp as well.

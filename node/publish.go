@@ -127,6 +127,7 @@ func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
 		case <-p.prompts:
 		case <-tick.C:
 		}
+		p.node.rumor.say()
 		p.report(p.once(p.node.boot.Report().View))
 	}
 }
@@ -281,5 +282,8 @@ func (n *Node) serving(rep srvboot.Report, name string) bool {
 		return rep.State.Member != nil && rep.State.Member.Serving
 	}
 	a := rep.Answers[name]
-	return a.Fresh(time.Now(), staleAnswer) && a.State.Member != nil && a.State.Member.Serving
+	if !a.Fresh(time.Now(), staleAnswer) || a.State.Member == nil || !a.State.Member.Serving {
+		return false
+	}
+	return !n.rumor.isGone(name, a.State.Gossip)
 }

@@ -26,6 +26,7 @@ func (n *Node) checkReload(o *Options) error {
 		{"tls", before.Plain, cluster.Plain, "a cluster keeps its scheme; restore a snapshot into a new one"},
 		{"data", old.Data, o.Data, "stop the node, move the directory, and start it again"},
 		{"admin_port", old.AdminPort, o.AdminPort, "restart every node: systemctl restart etcd-dns"},
+		{"gossip_port", old.GossipPort, o.GossipPort, "restart every node: systemctl restart etcd-dns"},
 		{"the DNS port", old.DNSPort, o.DNSPort, "restart the node: systemctl restart etcd-dns"},
 	} {
 		if c.was != c.now {

@@ -39,7 +39,7 @@ func properties() map[string]property {
 	return map[string]property{
 		"bundle": path1(func(o *Options, v string) { o.Bundle = v }), "data": path1(func(o *Options, v string) { o.Data = v }),
 		"name": (*stanza).name, "node": (*stanza).node, "ns": (*stanza).ns, "cluster": (*stanza).clusterBlock,
-		"rrl": (*stanza).rrl, "admin_port": (*stanza).adminPort, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent, "record": (*stanza).record,
+		"rrl": (*stanza).rrl, "admin_port": (*stanza).adminPort, "gossip_port": (*stanza).gossipPort, "join": (*stanza).join, "ttl": (*stanza).ttl, "email": (*stanza).email, "parent": (*stanza).parent, "record": (*stanza).record,
 		"aliases": flag(func(o *Options, v bool) { o.Aliases = v }), "ephemeral": flag(func(o *Options, v bool) { o.Ephemeral = v }),
 		"transfer_insecure": flag(func(o *Options, v bool) { o.TransferInsecure = v }),
 		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
@@ -53,7 +53,7 @@ func properties() map[string]property {
 var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "replace", "timing", "tls"}
 
 // repeatable words may stand more than once.
-var repeatable = []string{"cluster", "node", "ns", "record", "rrl"}
+var repeatable = []string{"cluster", "join", "node", "ns", "record", "rrl"}
 
 // property reads one line of the block.
 func (p *stanza) property() error {
@@ -233,6 +233,36 @@ func (p *stanza) timing(args []string) error {
 		return p.errorf("unknown timing %q", didYouMean(strings.Join(args, " "), sortedKeys(presets)), strings.Join(args, " "))
 	}
 	p.settings().Heartbeat, p.settings().Election = preset[0], preset[1]
+	if p.cluster == nil {
+		p.o.Timing = args[0]
+	}
+	return nil
+}
+
+// gossipPort reads where the nodes gossip.
+func (p *stanza) gossipPort(args []string) (err error) {
+	p.o.GossipPort, err = p.portArg(args)
+	return err
+}
+
+// join reads places where nodes may gossip: addresses, with a port unless it is the rack's.
+func (p *stanza) join(args []string) error {
+	if len(args) == 0 {
+		return p.errorf("expected addresses", "write join 10.0.1.10, or leave the line out: nodes with addresses are found by their lines")
+	}
+	for _, arg := range args {
+		at, err := netip.ParseAddrPort(arg)
+		if err != nil {
+			var a netip.Addr
+			if a, err = netip.ParseAddr(arg); err == nil {
+				at = netip.AddrPortFrom(a, 0)
+			}
+		}
+		if err != nil || at.Addr().Zone() != "" || at.Addr().IsUnspecified() || at.Addr().IsMulticast() {
+			return p.errorf("%q is not the address of a machine", "write an address, or ADDRESS:PORT", arg)
+		}
+		p.o.Join = append(p.o.Join, netip.AddrPortFrom(at.Addr().Unmap(), at.Port()))
+	}
 	return nil
 }
 

@@ -64,12 +64,14 @@ type Status struct {
 
 // NodeStatus is one node as this one sees it.
 type NodeStatus struct {
-	Name      string        `json:"name"`
-	Addresses []string      `json:"addresses"`
-	Reachable bool          `json:"reachable"`
-	Error     string        `json:"error,omitempty"`
-	Phase     srvboot.Phase `json:"phase,omitempty"`
-	Serial    uint32        `json:"serial,omitempty"`
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses"`
+	Reachable bool     `json:"reachable"`
+	// Gossip is alive, dead or left; empty for a node that gossip never met.
+	Gossip string        `json:"gossip,omitempty"`
+	Error  string        `json:"error,omitempty"`
+	Phase  srvboot.Phase `json:"phase,omitempty"`
+	Serial uint32        `json:"serial,omitempty"`
 	// Plan and Reason are what it does and why.
 	Plan   string `json:"plan,omitempty"`
 	Reason string `json:"reason,omitempty"`
@@ -219,7 +221,7 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report) []NodeStatus {
 		if l.Cluster != n.line.Cluster {
 			continue
 		}
-		ns := NodeStatus{Name: l.Name, Addresses: []string{}}
+		ns := NodeStatus{Name: l.Name, Addresses: []string{}, Gossip: n.rumor.word(l.Name)}
 		for _, a := range l.Addrs {
 			ns.Addresses = append(ns.Addresses, a.String())
 		}

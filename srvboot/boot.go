@@ -197,6 +197,15 @@ func (b *Boot) Prompt() {
 	}
 }
 
+// Ask has a node asked at once, because something about it is news. It returns when the loop has taken it in, or ctx ends.
+func (b *Boot) Ask(ctx context.Context, node string) {
+	b.post(ctx, func() {
+		if p := b.peers[node]; p != nil {
+			p.askNow()
+		}
+	})
+}
+
 // Changed receives after the report changed; it holds one signal.
 func (b *Boot) Changed() <-chan struct{} { return b.changed }
 

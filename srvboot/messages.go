@@ -46,6 +46,8 @@ type State struct {
 	Tombstones map[string]Tombstone `json:"tombstones,omitempty"`
 	// View is the member list the sender publishes, with its date.
 	View roster.View `json:"view"`
+	// Gossip is the boot nonce under which the sender gossips.
+	Gossip string `json:"gossip,omitempty"`
 	// Serial and ZoneDigest name the zone content the sender serves.
 	Serial     uint32 `json:"serial,omitempty"`
 	ZoneDigest string `json:"zone_digest,omitempty"`
