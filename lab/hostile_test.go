@@ -59,6 +59,9 @@ func TestHostile(t *testing.T) {
 	t.Run("Slow", func(t *testing.T) { h.phase(t, loaded, h.slow) })
 	t.Run("Resets", func(t *testing.T) { h.phase(t, loaded, h.resets) })
 	t.Run("Idle", func(t *testing.T) { h.phase(t, loaded, h.idle) })
+	t.Run("Strangers", func(t *testing.T) { h.phase(t, calm, h.strangers) })
+	t.Run("Transfers", func(t *testing.T) { h.phase(t, loaded, h.transfers) })
+	t.Run("Changes", func(t *testing.T) { h.phase(t, calm, h.changes) })
 }
 
 func bootHostile(t *testing.T) *hostile {
