@@ -53,7 +53,7 @@ func (s *secondaries) sign(w *history) {
 	// A node that has not heard of all others yet does not take the command.
 	s.Wait("dnssec on", 10*time.Second, func() error { return s.Tool("infra1", "dnssec", "on").Err() })
 	s.Wait("signatures at every node and secondary", 30*time.Second, func() error {
-		for _, h := range append(slices.Clone(s.names), nsdHost, knotHost, bindHost) {
+		for _, h := range s.hosts() {
 			m, err := s.Query(clientHost, s.Addr(h), s.Domain, dns.TypeDNSKEY)
 			switch {
 			case err != nil:
