@@ -8,7 +8,11 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +31,7 @@ type history struct {
 	// contents are the zones by serial, transfers how often each host handed one out; serials.mu guards both.
 	contents  map[uint32]content
 	transfers map[string]int
+	nsdLog    string
 }
 
 // content is a zone's records in master format, sorted, and the host that handed it out first.
@@ -37,9 +42,9 @@ type content struct {
 
 // watch follows the zone at every node and secondary: its serial 50 times a second, its content ten times.
 func (s *secondaries) watch() *history {
-	hosts := append(slices.Clone(s.names), nsdHost, knotHost, bindHost)
-	w := &history{serials: s.watchSerials(hosts...), contents: map[uint32]content{}, transfers: map[string]int{}}
-	for _, h := range hosts {
+	w := &history{serials: s.watchSerials(s.hosts()...), contents: map[uint32]content{}, transfers: map[string]int{},
+		nsdLog: filepath.Join(s.host(nsdHost).dir, "nsd.log")}
+	for _, h := range s.hosts() {
 		w.every(100*time.Millisecond, func() {
 			zone, err := s.zoneAt(h)
 			if err == nil {
@@ -142,11 +147,32 @@ func (w *history) judge(t *testing.T) {
 		t.Error(f)
 	}
 	t.Logf("%d serials; transfers %v", len(w.contents), w.transfers)
+	text, err := os.ReadFile(w.nsdLog)
+	if err != nil {
+		t.Error(err)
+	}
+	updates := nsdUpdate.FindAllStringSubmatch(string(text), -1)
+	if len(updates) == 0 {
+		t.Error("NSD's log tells of no update")
+	}
+	for _, m := range updates {
+		if from, to := number(m[1]), number(m[2]); int32(to-from) < 0 {
+			t.Errorf("NSD went from serial %d to %d", from, to)
+		}
+	}
 	for _, h := range slices.Sorted(maps.Keys(w.last)) {
 		if w.transfers[h] < 10 {
 			t.Errorf("the zone was transferred from %s only %d times", h, w.transfers[h])
 		}
 	}
+}
+
+// nsdUpdate is what NSD logs when it takes over a zone.
+var nsdUpdate = regexp.MustCompile(`serial (\d+) is updated to (\d+)`)
+
+func number(s string) uint32 {
+	n, _ := strconv.ParseUint(s, 10, 32) // digits, as nsdUpdate says
+	return uint32(n)
 }
 
 // The history finds what it is for.

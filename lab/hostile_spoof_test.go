@@ -18,7 +18,7 @@ import (
 
 const (
 	// spoofedPackets are sent of each kind, at spoofedPace a second: 25 times of what a source gets answered.
-	spoofedPackets, spoofedPace = 4000, 5000
+	spoofedPackets, spoofedPace = 2500, 5000
 	// maxAmplification is how many octets of answers the victim may get for one that the attacker sends.
 	maxAmplification = 3
 	// victimPort is the source port of spoofed packets.

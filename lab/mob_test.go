@@ -18,10 +18,11 @@ import (
 // holds, and far below the descriptors that a process may have.
 const mobHolds = 2048
 
-// mob is a crowd of bad TCP clients in the attacker's namespace. They are descriptors, not goroutines: nobody waits for
+// mob is a crowd of bad TCP clients on one host. They are descriptors, not goroutines: nobody waits for
 // what a node does, but for a connection, and that for a tenth of a second at most. It belongs to one goroutine.
 type mob struct {
 	h    *hostile
+	host string // whose descriptors they are
 	to   netip.AddrPort
 	held []int
 	// made and failed count connections.
@@ -29,7 +30,7 @@ type mob struct {
 }
 
 func (h *hostile) mob(t *testing.T, port uint16) *mob {
-	m := &mob{h: h, to: netip.AddrPortFrom(h.host(h.target).addr, port)}
+	m := &mob{h: h, host: attackerHost, to: netip.AddrPortFrom(h.host(h.target).addr, port)}
 	t.Cleanup(m.leave)
 	return m
 }
@@ -37,7 +38,7 @@ func (h *hostile) mob(t *testing.T, port uint16) *mob {
 // connect makes connections, client i from the address from(i), and hands each to do.
 func (m *mob) connect(t *testing.T, count int, from func(i int) netip.Addr, do func(i, fd int)) {
 	t.Helper()
-	if err := inNetns(m.h.host(attackerHost).ns, func() error {
+	if err := inNetns(m.h.host(m.host).ns, func() error {
 		for i := range count {
 			fd, err := m.dial(from(i))
 			if errors.Is(err, errNoConnection) {

@@ -112,16 +112,21 @@ func volatile(dir string) bool {
 // EditCorefile changes a node's Corefile. A running node sees it at its next reload.
 func (l *Lab) EditCorefile(name string, edit func(string) string) {
 	l.t.Helper()
-	n := l.node(name)
-	text, err := os.ReadFile(filepath.Join(n.dir, "Corefile"))
+	text := l.corefile(name)
+	changed := edit(text)
+	if changed == text {
+		l.t.Fatalf("the edit of %s's Corefile changes nothing:\n%s", name, text)
+	}
+	l.write(l.host(name), "Corefile", changed)
+}
+
+func (l *Lab) corefile(name string) string {
+	l.t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.host(name).dir, "Corefile"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	changed := edit(string(text))
-	if changed == string(text) {
-		l.t.Fatalf("the edit of %s's Corefile changes nothing:\n%s", name, text)
-	}
-	l.write(n.host, "Corefile", changed)
+	return string(text)
 }
 
 // Tool runs a command of the product on a node, about that node.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,12 +66,26 @@ func secondariesOf(l *Lab) *secondaries {
 		l.addHost(h, secondaryAddrs[h])
 	}
 	l.addHost(historyHost, historyAddr)
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		for host, file := range map[string]string{nsdHost: "nsd.log", knotHost: "knotd.out", bindHost: "named.out"} {
+			text, _ := os.ReadFile(filepath.Join(l.host(host).dir, file)) // none if it did not start
+			t.Logf("the end of %s's log, its own transfers left out:\n%s", host, tail(without(string(text), l.Addr(host)), 60))
+		}
+	})
 	b, err := certs.LoadBundle(filepath.Join(l.operator(), "cluster.bundle"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	s := b.Secrets()
 	return &secondaries{Lab: l, key: s.TSIGName, secret: base64.StdEncoding.EncodeToString(s.TSIG)}
+}
+
+// hosts are the nodes and the secondaries: all that serve the zone.
+func (s *secondaries) hosts() []string {
+	return append(s.Names(), nsdHost, knotHost, bindHost)
 }
 
 // startSecondaries starts NSD, Knot and BIND.

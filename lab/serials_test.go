@@ -21,13 +21,15 @@ type serials struct {
 	first map[string]map[uint32]time.Time
 	now   map[string]uint32
 	last  map[string]uint32
+	// blank are hosts that lost their disk, until they have a serial again; guarded by mu.
+	blank map[string]bool
 	// faults are answers that no host may give once it had a serial; guarded by mu.
 	faults []string
 }
 
 // watchSerials asks every host 50 times a second, until stop.
 func (l *Lab) watchSerials(hosts ...string) *serials {
-	w := &serials{end: make(chan struct{}), first: map[string]map[uint32]time.Time{}, now: map[string]uint32{}, last: map[string]uint32{}}
+	w := &serials{end: make(chan struct{}), first: map[string]map[uint32]time.Time{}, now: map[string]uint32{}, last: map[string]uint32{}, blank: map[string]bool{}}
 	for _, h := range hosts {
 		w.every(20*time.Millisecond, func() {
 			m, err := l.Query(clientHost, l.Addr(h), l.Domain, dns.TypeSOA)
@@ -61,13 +63,14 @@ func (w *serials) note(h string, m *dns.Msg, err error) {
 	case err != nil:
 		return
 	case m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1:
-		if w.last[h] != 0 {
+		if w.last[h] != 0 && !w.blank[h] {
 			w.faultLocked("%s answers %s after serial %d", h, Answer(m), w.last[h])
 		}
 		return
 	}
 	serial := m.Answer[0].(*dns.SOA).Serial
 	w.now[h] = serial
+	delete(w.blank, h)
 	w.aheadLocked(h, serial)
 	if w.first[h] == nil {
 		w.first[h] = map[uint32]time.Time{}
@@ -77,9 +80,17 @@ func (w *serials) note(h string, m *dns.Msg, err error) {
 	}
 }
 
-// aheadLocked notes a serial that a host gave, which may not lie before the one that it gave last (RFC 1982 §3.2).
+// lost says that a host lost its disk, and has to find out first what the zone is.
+func (w *serials) lost(h string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blank[h] = true
+}
+
+// aheadLocked notes a serial that a host gave, which may not lie before the one that it gave last (RFC 1982 §3.2). NSD's
+// processes from before a reload answer on for a moment beside the new ones; what it took over stands in its log.
 func (w *serials) aheadLocked(h string, serial uint32) {
-	if last := w.last[h]; last != 0 && int32(serial-last) < 0 {
+	if last := w.last[h]; last != 0 && int32(serial-last) < 0 && h != nsdHost {
 		w.faultLocked("%s goes back from serial %d to %d", h, last, serial)
 	}
 	w.last[h] = serial
@@ -88,7 +99,7 @@ func (w *serials) aheadLocked(h string, serial uint32) {
 // faultLocked keeps the first of many faults; the others follow from them.
 func (w *serials) faultLocked(format string, args ...any) {
 	if len(w.faults) < 10 {
-		w.faults = append(w.faults, fmt.Sprintf(format, args...))
+		w.faults = append(w.faults, time.Now().Format(time.StampMilli)+": "+fmt.Sprintf(format, args...))
 	}
 }
 

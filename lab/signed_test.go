@@ -45,6 +45,57 @@ func TestSigned(t *testing.T) {
 		}
 	})
 	t.Run("WrongDS", func(t *testing.T) { s.wrongDS(t) })
+	t.Run("LostDisk", func(t *testing.T) { s.lostDisk(t, w) })
+}
+
+// lostDisk: a node without its data does not know that the zone is signed. What it knows from its Corefile it answers
+// unsigned until another node tells it, and nothing else.
+func (s *secondaries) lostDisk(t *testing.T, w *history) {
+	const name = "infra2"
+	s.Kill(name)
+	s.Wipe(name)
+	w.lost(name)
+	s.Start(name)
+	began := map[bool]time.Time{}
+	s.Wait(name+" signs", 30*time.Second, func() error {
+		for {
+			m, err := s.signedAnswer(name, "infra1."+s.Domain, dns.TypeA)
+			if err != nil {
+				return err
+			}
+			signed := len(m.Answer) == 2
+			if began[signed].IsZero() {
+				began[signed] = time.Now()
+			}
+			if signed {
+				return nil
+			}
+			soa, err := s.signedAnswer(name, s.Domain, dns.TypeSOA)
+			if err == nil && soa.Rcode == dns.RcodeSuccess && len(soa.Answer) < 2 {
+				t.Errorf("%s has a zone without signatures:\n%v", name, soa)
+				return nil
+			}
+		}
+	})
+	if from, ok := began[false]; ok {
+		t.Logf("%s answered without signatures for %v", name, began[true].Sub(from).Round(time.Millisecond))
+	}
+	s.equal(t)
+}
+
+// signedAnswer asks a server for signatures as well.
+func (s *secondaries) signedAnswer(server, name string, qtype uint16) (*dns.Msg, error) {
+	conn, err := s.dial(clientHost, s.Addr(server))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
+	q.SetEdns0(1232, true)
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(3*queryLimit)), conn.WriteMsg(q)); err != nil {
+		return nil, err
+	}
+	return conn.ReadMsg()
 }
 
 // sign switches signing on, and waits for it.
@@ -53,7 +104,7 @@ func (s *secondaries) sign(w *history) {
 	// A node that has not heard of all others yet does not take the command.
 	s.Wait("dnssec on", 10*time.Second, func() error { return s.Tool("infra1", "dnssec", "on").Err() })
 	s.Wait("signatures at every node and secondary", 30*time.Second, func() error {
-		for _, h := range append(slices.Clone(s.names), nsdHost, knotHost, bindHost) {
+		for _, h := range s.hosts() {
 			m, err := s.Query(clientHost, s.Addr(h), s.Domain, dns.TypeDNSKEY)
 			switch {
 			case err != nil:
@@ -161,17 +212,7 @@ const validatorConf = `server:
 
 // validated asks a resolver, which says by AD whether it has validated the answer (RFC 4035 §3.2.3).
 func (s *secondaries) validated(resolver, name string, qtype uint16, rcode int, ad bool) error {
-	conn, err := s.dial(clientHost, s.Addr(resolver))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
-	q.SetEdns0(1232, true)
-	if err := errors.Join(conn.SetDeadline(time.Now().Add(3*time.Second)), conn.WriteMsg(q)); err != nil {
-		return err
-	}
-	r, err := conn.ReadMsg()
+	r, err := s.signedAnswer(resolver, name, qtype)
 	if err != nil {
 		return err
 	}

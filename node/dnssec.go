@@ -33,16 +33,17 @@ type dnssec struct {
 	log                  *zap.Logger
 	now                  func() time.Time
 	synced               func() bool
-	// others lists the other nodes; ask reaches one of them.
+	// others lists the other nodes; ask reaches one of them, once ready is closed.
 	others func() []string
 	ask    func(ctx context.Context, node string) (dnssecAnswer, error)
+	ready  <-chan struct{}
 	// look asks every name server and the parent.
 	look func(ctx context.Context) sign.View
 	// changed is called after the signer changed, with mu held; it must not block.
 	changed func()
 
-	// prompts have it look at once.
-	prompts prompt
+	// prompts have it look at once, syncs ask the other nodes at once.
+	prompts, syncs prompt
 	// watch is owned by watchRun.
 	watch sign.Watch
 	// current is what the publisher signs with; nil while the zone is not signed.
@@ -102,7 +103,15 @@ func (d *dnssec) answer() dnssecAnswer {
 // run merges and advances until ctx ends.
 func (d *dnssec) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return every(ctx, dnssecSync, nil, d.sync) })
+	group.Go(func() error {
+		// A node that lost its data answers without signatures until it has heard another: it asks as soon as it can.
+		select {
+		case <-d.ready:
+			return every(ctx, dnssecSync, d.syncs, d.sync)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	group.Go(func() error { return every(ctx, dnssecSoon, d.prompts, d.advance) })
 	return group.Wait()
 }

@@ -113,7 +113,7 @@ func (n *Node) resolve(r roster.Roster) {
 
 // fillState adds what only the node knows to the state that other nodes get.
 func (n *Node) fillState(s *srvboot.State) {
-	s.Gossip = n.rumor.boot
+	s.Gossip, s.Signed = n.rumor.boot, n.dnssec.signer() != nil
 	if snap := n.store.Load(); snap != nil {
 		s.Serial, s.ZoneDigest = snap.Serial(), snap.Digest()
 	}

@@ -239,8 +239,8 @@ func (n *Node) makeDNSSEC(o *Options) error {
 		return fmt.Errorf("bundle %s: %w", o.Bundle, err)
 	}
 	d := &dnssec{domain: o.Domain, node: n.name, bundle: n.bundle.ID(), created: n.bundle.Created(), file: o.File(dnssecFile), ring: ring,
-		log: n.log.Named("dnssec"), now: time.Now, synced: certs.ClockSynced, ask: n.peers.DNSSEC, state: blankDNSSEC(),
-		heard: map[string]heard{}, faults: map[string]string{}, prompts: newPrompt(),
+		log: n.log.Named("dnssec"), now: time.Now, synced: certs.ClockSynced, ask: n.peers.DNSSEC, ready: n.certs.Ready(), state: blankDNSSEC(),
+		heard: map[string]heard{}, faults: map[string]string{}, prompts: newPrompt(), syncs: newPrompt(),
 		changed: func() { n.publisher.prompts.send() },
 		others: func() []string {
 			return slices.DeleteFunc(n.options().names(), func(name string) bool { return name == n.name })

@@ -157,6 +157,9 @@ func (p *publisher) once(own roster.View) error {
 	r = r.WithServing(serving, p.last)
 	p.zone.SetOptions(n.zoneOptions(n.options()))
 	reverseErr := p.publishReverse(r, rep)
+	if err := p.unsigned(rep); err != nil {
+		return errors.Join(err, reverseErr)
+	}
 	changed, err := p.zone.Publish(r, published(rep))
 	if err != nil {
 		return errors.Join(fmt.Errorf("the last zone keeps serving: %w", err), reverseErr)
@@ -169,6 +172,21 @@ func (p *publisher) once(own roster.View) error {
 		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
 	}
 	return errors.Join(unrecorded(p.zone), reverseErr, p.save(r))
+}
+
+// unsigned keeps this node from publishing a zone without signatures while another node signs it: secondaries would take
+// that over, and validators none of it. A node that lost its data learns what the cluster is before it learns how to sign.
+func (p *publisher) unsigned(rep srvboot.Report) error {
+	if p.node.dnssec.signer() != nil || p.node.store.Load() == nil {
+		return nil
+	}
+	for name, a := range rep.Answers {
+		if a.State.Signed && a.Fresh(time.Now(), staleAnswer) {
+			p.node.dnssec.syncs.send()
+			return fmt.Errorf("the last zone keeps serving: %s signs the zone, and this node does not yet", name)
+		}
+	}
+	return nil
 }
 
 // unrecorded is the error of a zone whose serial is not on disk.

@@ -23,6 +23,9 @@ const (
 	clockSpan = 25 * 365 * 24 * time.Hour
 	// clockSlack allows for machines that set their clocks at different moments.
 	clockSlack = 5 * time.Minute
+	// clockTolerance is how far clocks may be apart before it is certain that one was never set: a hardware clock that
+	// is kept in local time, or that of the machine where the bundle was made. Certificates are backdated by as much.
+	clockTolerance = 24 * time.Hour
 )
 
 // checkClock finds a clock that is not set. It cannot find one that is an hour off.
@@ -30,13 +33,15 @@ func checkClock(_ context.Context, t Target) CheckResult {
 	now := t.now()
 	const hint = "timedatectl set-ntp true; timedatectl"
 	floor := clockFloor()
-	if t.NotBefore.After(floor) {
-		floor = t.NotBefore
+	if certain := t.NotBefore.Add(-clockTolerance); certain.After(floor) {
+		floor = certain
 	}
 	var f findings
 	switch {
-	case now.Before(floor.Add(-clockSlack)):
+	case now.Before(floor):
 		f.fail(hint, "the clock says %s, which is before %s", now.UTC().Format(time.RFC3339), floor.UTC().Format(time.RFC3339))
+	case now.Before(t.NotBefore.Add(-clockSlack)):
+		f.warn(hint, "the clock says %s, which is before %s, when the bundle was made", now.UTC().Format(time.RFC3339), t.NotBefore.UTC().Format(time.RFC3339))
 	case now.After(clockFloor().Add(clockSpan)):
 		f.fail(hint, "the clock says %s, which is after %s", now.UTC().Format(time.RFC3339), clockFloor().Add(clockSpan).Format(time.RFC3339))
 	case t.DataDir != "":

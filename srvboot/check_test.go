@@ -253,7 +253,8 @@ func TestClock(t *testing.T) {
 	runCases(t, []checkCase{
 		{"sane", "clock", at("2026-06-01T12:00:00Z").with(withDir), LevelOK, []string{"2026-06-01T12:00:00Z"}},
 		{"1970", "clock", at("1970-01-01T00:00:10Z"), LevelFail, []string{"1970", "2026", "timedatectl"}},
-		{"before the bundle", "clock", at("2026-06-01T12:00:00Z").with(func(t *Target) { t.NotBefore = ran.Add(time.Hour) }), LevelFail, []string{"2026-06-01T13:00:00Z"}},
+		{"a day before the bundle", "clock", at("2026-06-01T12:00:00Z").with(func(t *Target) { t.NotBefore = ran.Add(25 * time.Hour) }), LevelFail, []string{"2026-06-01T13:00:00Z"}},
+		{"an hour before the bundle", "clock", at("2026-06-01T12:00:00Z").with(func(t *Target) { t.NotBefore = ran.Add(time.Hour) }), LevelWarn, []string{"2026-06-01T13:00:00Z", "bundle"}},
 		{"a little before the bundle", "clock", at("2026-06-01T12:00:00Z").with(func(t *Target) { t.NotBefore = ran.Add(time.Minute) }), LevelOK, nil},
 		{"far future", "clock", at("2099-01-01T00:00:00Z"), LevelFail, []string{"2099"}},
 		{"went back", "clock", at("2026-06-01T11:00:00Z").with(withDir), LevelWarn, []string{"2026-06-01T12:00:00Z", "2026-06-01T11:00:00Z"}},

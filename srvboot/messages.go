@@ -51,6 +51,8 @@ type State struct {
 	// Serial and ZoneDigest name the zone content the sender serves.
 	Serial     uint32 `json:"serial,omitempty"`
 	ZoneDigest string `json:"zone_digest,omitempty"`
+	// Signed says that the sender signs the zone.
+	Signed bool `json:"signed,omitempty"`
 	// Zones are the same of further zones, by name.
 	Zones map[string]ZoneContent `json:"zones,omitempty"`
 	// Plan is what the sender does now and why, for status.

@@ -37,8 +37,8 @@ type missFunc func(packet []byte, local, remote net.Addr, write func(msg []byte)
 // server's answers come when they are ready (RFC 7766 §6.2.1.1).
 //
 // A connection beyond a limit takes the place of another one (RFC 7766 §6.2.2, RFC 9210 §4.2), which goesBefore chooses: whoever
-// has many connections pays for them, so that a good client comes in whatever the others do. When all are being
-// answered at that moment the new one is closed. Memory is bounded: 3 KiB for each connection, 160 KiB for each that does not
+// has many connections pays for them, so that a good client comes in whatever the others do. One that is being answered
+// goes only for a client that has fewer; when there is no other the new one is closed. Memory is bounded: 3 KiB for each connection, 160 KiB for each that does not
 // read what is written to it (tcpWrite at most), and 64 KiB for maxLarge of them.
 type tcp struct {
 	shared   *Shared
@@ -188,14 +188,17 @@ func SourceOf(client netip.Addr) netip.Addr {
 // roomLocked makes room for a connection from a source, and says whether there is any.
 func (t *tcp) roomLocked(source netip.Addr) bool {
 	own := t.sources[source]
+	if own == nil {
+		own = &tcpSource{} // of nobody yet
+	}
 	var victim *tcpConn
 	switch {
 	case t.ended:
 		return false
-	case own != nil && own.conns >= t.maxPerSource:
-		victim = t.victimLocked(own)
+	case own.conns >= t.maxPerSource:
+		victim = t.victimLocked(func(c *tcpConn) bool { return c.source == own && c.does() != isBusy })
 	case len(t.conns) >= t.maxConns:
-		victim = t.victimLocked(nil)
+		victim = t.victimLocked(func(c *tcpConn) bool { return c.does() != isBusy || c.source.conns > own.conns+1 })
 	default:
 		return true
 	}
@@ -207,13 +210,10 @@ func (t *tcp) roomLocked(source netip.Addr) bool {
 	return true
 }
 
-// victimLocked returns the connection, of a source or of any, that is the first to go; nil when none can.
-func (t *tcp) victimLocked(of *tcpSource) (victim *tcpConn) {
+// victimLocked returns the connection that is the first to go of those that may; nil for none.
+func (t *tcp) victimLocked(may func(*tcpConn) bool) (victim *tcpConn) {
 	for _, c := range t.conns {
-		if of != nil && c.source != of || !c.mayGo() {
-			continue
-		}
-		if victim == nil || c.goesBefore(victim) {
+		if may(c) && (victim == nil || c.goesBefore(victim)) {
 			victim = c
 		}
 	}

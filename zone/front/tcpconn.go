@@ -55,19 +55,34 @@ func newTCPConn(t *tcp, conn net.Conn) *tcpConn {
 	return c
 }
 
-// mayGo says whether the connection may be closed to make room: it is idle, or its client does not read.
-func (c *tcpConn) mayGo() bool { return c.busy.Load() == 0 || c.stalled.Load() }
+// What a connection does, in the order in which connections go to make room.
+const (
+	isIdle    = iota
+	isStalled // its client does not read
+	isBusy
+)
 
-// goesBefore orders connections that may go by who is the first. Those of the source that has the most come before all
-// others, so that nobody gains by many connections, by asking for a keepalive on each, or by not reading. Of one source
-// the idle ones go before those that do not read, those that were told an idle timeout (RFC 7828) last, and else the one
-// that has waited for longest. t.mu is held.
+// does says what a connection does.
+func (c *tcpConn) does() int {
+	switch {
+	case c.busy.Load() == 0:
+		return isIdle
+	case c.stalled.Load():
+		return isStalled
+	}
+	return isBusy
+}
+
+// goesBefore orders connections by who is the first to go. Those of the source that has the most come before all others,
+// so that nobody gains by many connections, by asking for a keepalive on each, by not reading or by asking a lot. Of one
+// source it is as above, those that were told an idle timeout (RFC 7828) last, and else the one that has waited for
+// longest. t.mu is held.
 func (c *tcpConn) goesBefore(d *tcpConn) bool {
 	if a, b := c.source.conns, d.source.conns; a != b {
 		return a > b
 	}
-	if a, b := c.stalled.Load(), d.stalled.Load(); a != b {
-		return b
+	if a, b := c.does(), d.does(); a != b {
+		return a < b
 	}
 	if a, b := c.promised.Load(), d.promised.Load(); a != b {
 		return b

@@ -2,6 +2,7 @@ package front
 
 import (
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -14,18 +15,22 @@ func TestTCPCrowd(t *testing.T) {
 	const crowd, good, late = 1, 2, 3 // clients
 	query := framed(numbered(t, 1, "n0.example.org.", nil))
 	keepalive := framed(numbered(t, 1, "n0.example.org.", withOPT(512, false, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE})))
+	miss := framed(numbered(t, 2, "example.com.", nil))
 	for name, do := range map[string]func(t *testing.T, c net.Conn){
 		"nothing":            func(*testing.T, net.Conn) {},
 		"half a query":       func(t *testing.T, c net.Conn) { send(t, c, query[:9]) },
 		"ask and read":       func(t *testing.T, c net.Conn) { send(t, c, query); receive(t, c) },
 		"ask for a promise":  func(t *testing.T, c net.Conn) { send(t, c, keepalive); receive(t, c) },
 		"ask and never read": func(t *testing.T, c net.Conn) { send(t, c, query) },
+		"ask for long work":  func(t *testing.T, c net.Conn) { send(t, c, miss) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				srv := newTCP(newTestShared(t), (&fakeServer{}).missed)
+				full := &fakeServer{hold: true}
+				srv := newTCP(newTestShared(t), full.missed)
 				srv.maxConns = 4
 				onPipes(t, srv, func(l *pipeListener) {
+					defer full.release()
 					first := l.dialFrom(good)
 					defer first.Close()
 					send(t, first, query)
@@ -53,6 +58,31 @@ func TestTCPCrowd(t *testing.T) {
 	}
 }
 
+// A connection that is being answered goes for nobody who has as many.
+func TestTCPBusyStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := &fakeServer{hold: true}
+		srv := newTCP(newTestShared(t), full.missed)
+		srv.maxConns = 2
+		onPipes(t, srv, func(l *pipeListener) {
+			var busy []net.Conn
+			for client := range byte(2) {
+				c := l.dialFrom(client)
+				defer c.Close()
+				send(t, c, framed(numbered(t, 2, "example.com.", nil)))
+				busy = append(busy, c)
+				synctest.Wait()
+			}
+			late := l.dialFrom(3)
+			wantClosed(t, late)
+			go full.release()
+			for _, c := range slices.Backward(busy) { // the last one first, as the full server does
+				receive(t, c)
+			}
+		})
+	})
+}
+
 // Connections that do not read their answers hold none of the full server's places: another's query gets one.
 func TestTCPDeafHoldsNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -71,8 +101,8 @@ func TestTCPDeafHoldsNoPlace(t *testing.T) {
 				deaf = l.dialFrom(1)
 				defer deaf.Close()
 				send(t, deaf, stream)
+				synctest.Wait()
 			}
-			synctest.Wait()
 			if n := len(u.tcp.free); n > maxMisses/2 {
 				t.Errorf("%d of %d places are held", n, maxMisses)
 			}
