@@ -66,13 +66,13 @@ func secondariesOf(l *Lab) *secondaries {
 		l.addHost(h, secondaryAddrs[h])
 	}
 	l.addHost(historyHost, historyAddr)
-	t.Cleanup(func() {
-		if !t.Failed() {
+	l.t.Cleanup(func() {
+		if !l.t.Failed() {
 			return
 		}
 		for host, file := range map[string]string{nsdHost: "nsd.log", knotHost: "knotd.out", bindHost: "named.out"} {
 			text, _ := os.ReadFile(filepath.Join(l.host(host).dir, file)) // none if it did not start
-			t.Logf("the end of %s's log, its own transfers left out:\n%s", host, tail(without(string(text), l.Addr(host)), 60))
+			l.t.Logf("the end of %s's log, its own transfers left out:\n%s", host, tail(without(string(text), l.Addr(host)), 60))
 		}
 	})
 	b, err := certs.LoadBundle(filepath.Join(l.operator(), "cluster.bundle"))
