@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -290,7 +291,7 @@ func TestPartition(t *testing.T) {
 	meet(t, nodes...)
 }
 
-// After a restart a node finds the others without being told of any.
+// After a restart, at another address, a node finds the others without being told of any.
 func TestRememberedNodes(t *testing.T) {
 	t.Parallel()
 	first := start(t, options("infra0"))
@@ -299,8 +300,9 @@ func TestRememberedNodes(t *testing.T) {
 	before := start(t, o)
 	meet(t, first, before)
 	before.end()
-	o.Boot, o.Seeds = uuid.NewString(), nil
-	meet(t, first, start(t, o))
+	next := options("infra1")
+	next.File = o.File
+	meet(t, first, start(t, next))
 }
 
 // The key is rotated under nodes that talk: none is missed for a moment, and in the end only the new key opens the door.
@@ -406,25 +408,50 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// Everything that Run started has ended when it returns, and it cannot be called again.
+// Everything that Run started has ended when it returns, also what waits for a node or a stranger that does not answer.
 func TestRunEnds(t *testing.T) {
-	ignore := goleak.IgnoreCurrent()
-	nodes := rack(t, 3, nil)
-	for _, n := range nodes {
-		n.end()
+	o := options("infra0")
+	o.Timing.Probe = 3 * time.Second // to the end of a probe; not reached by a Stream
+	n := start(t, o)
+	paused := spawn(t, options("paused"), n.o.at())
+	n.wait(paused.own, Alive)
+	paused.signal(t, syscall.SIGSTOP)
+	stranger, err := net.Dial("tcp", n.o.at().String())
+	if err != nil {
+		t.Fatal(err)
 	}
-	goleak.VerifyNone(t, ignore, goleak.Cleanup(func(int) {}))
-	if err := nodes[0].Run(context.Background()); err == nil {
+	defer stranger.Close()
+	wait(t, "a probe waits for the stopped node", func() bool { return n.logged(zap.DebugLevel, "Failed UDP ping: "+paused.own) > 0 })
+	wait(t, "a stream waits for the stranger", func() bool {
+		return n.logged(zap.DebugLevel, "Stream connection from="+stranger.LocalAddr().String()) > 0
+	})
+	n.end()
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, s := range strings.Split(string(stacks), "\n\n") {
+		if strings.Contains(s, "hashicorp/memberlist") || strings.Contains(s, "gossip.(*") {
+			t.Errorf("still there:\n%s", s)
+		}
+	}
+	if err := n.Run(context.Background()); err == nil {
 		t.Error("Run was called twice and did not say so")
 	}
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
+}
+
+// Run ends also while it cannot listen.
+func TestRunEndsEarly(t *testing.T) {
 	g, err := New(options("late"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
 	if err := g.Run(ended); err != nil {
-		t.Errorf("Run with an ended context: %v", err)
+		t.Error(err)
 	}
-	goleak.VerifyNone(t, ignore)
+	o := options("late")
+	o.Addrs = addrs("192.0.2.1")
+	n := start(t, o)
+	wait(t, "a line says that it cannot listen", func() bool { return n.logged(zap.ErrorLevel, "192.0.2.1") > 0 })
+	n.end()
 }

@@ -56,7 +56,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	g.leave(list)
 	err = list.Shutdown()
 	wg.Wait()
-	<-time.After(time.Duration(list.GetHealthScore()+1) * g.o.Timing.Probe)
+	<-time.After(time.Duration(list.GetHealthScore()+1)*g.o.Timing.Probe + g.o.Timing.Gossip)
 	return err
 }
 
