@@ -259,18 +259,26 @@ func TestPause(t *testing.T) {
 // Two halves of a rack that were apart for so long that each forgot the other come together again by themselves.
 func TestPartition(t *testing.T) {
 	t.Parallel()
-	var cut atomic.Bool
+	var cut, silent atomic.Bool // silent: nobody is told of any seed
 	var first sync.Map // whether an address is that of the first half
 	nodes := rack(t, 3, func(o *Options) {
 		o.Timing.Forget, o.Timing.Rejoin, o.Timing.SuspicionMax = time.Millisecond, time.Second, 1
 		half := o.Name == "infra0"
 		first.Store(o.Addrs[0], half)
+		seeds := o.Seeds
+		o.Seeds = func(ctx context.Context) []netip.AddrPort {
+			if silent.Load() {
+				return nil
+			}
+			return seeds(ctx)
+		}
 		o.cut = func(a netip.Addr) bool {
 			other, known := first.Load(a)
 			return cut.Load() && known && other.(bool) != half
 		}
 	})
 	halves := [2][]*runNode{nodes[:1], nodes[1:]}
+	silent.Store(true)
 	cut.Store(true)
 	for _, a := range halves[0] {
 		for _, b := range halves[1] {
@@ -411,7 +419,7 @@ func TestFamilies(t *testing.T) {
 // Everything that Run started has ended when it returns, also what waits for a node or a stranger that does not answer.
 func TestRunEnds(t *testing.T) {
 	o := options("infra0")
-	o.Timing.Probe = 3 * time.Second // to the end of a probe; not reached by a Stream
+	o.Timing.Probe, o.Timing.Stream = time.Second, time.Minute
 	n := start(t, o)
 	paused := spawn(t, options("paused"), n.o.at())
 	n.wait(paused.own, Alive)
