@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 func TestNodesMeet(t *testing.T) {
@@ -122,6 +123,23 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// While all are there, nobody joins anybody.
+func TestNoNeedlessJoins(t *testing.T) {
+	t.Parallel()
+	nodes := rack(t, 3, func(o *Options) { o.Timing.Rejoin = 10 * time.Millisecond })
+	joins := func() (n int) {
+		for _, node := range nodes {
+			n += node.logged(zap.DebugLevel, "Initiating push/pull sync with:  ") // no name: not the periodic ones
+		}
+		return n
+	}
+	before := joins()
+	if before == 0 {
+		t.Fatal("the joins that brought the nodes together are not counted")
+	}
+	holds(t, "no further joins", 500*time.Millisecond, func() bool { return joins() <= before })
+}
+
 // A node that comes back with another address at once is a new run, whatever the others think of the old one.
 func TestRestartWithAnotherAddress(t *testing.T) {
 	t.Parallel()
@@ -219,9 +237,18 @@ func TestLeaveAndCrash(t *testing.T) {
 	for _, n := range nodes {
 		n.wait(leaver.own, Left)
 		n.wait(victim.own, Dead)
-		for level, text := range map[zapcore.Level]string{zap.InfoLevel: "a node is left", zap.WarnLevel: "a node is dead"} {
-			wait(t, "a line says: "+text, func() bool { return n.logged(level, text) == 1 })
+		for _, c := range []struct {
+			level zapcore.Level
+			text  string
+			boot  string
+		}{{zap.InfoLevel, "a node is left", leaver.Boot}, {zap.WarnLevel, "a node is dead", victim.Boot}} {
+			wait(t, "a line says: "+c.text, func() bool {
+				return n.logs.Filter(func(e observer.LoggedEntry) bool {
+					return e.Level == c.level && strings.Contains(e.Message, c.text) && e.ContextMap()["boot"] == c.boot
+				}).Len() > 0
+			})
 		}
+		t.Log(n.logs.FilterMessageSnippet("gossip: a node is").All())
 	}
 }
 
@@ -260,7 +287,7 @@ func TestPause(t *testing.T) {
 func TestPartition(t *testing.T) {
 	t.Parallel()
 	var cut, silent atomic.Bool // silent: nobody is told of any seed
-	var first sync.Map // whether an address is that of the first half
+	var first sync.Map          // whether an address is that of the first half
 	nodes := rack(t, 3, func(o *Options) {
 		o.Timing.Forget, o.Timing.Rejoin, o.Timing.SuspicionMax = time.Millisecond, time.Second, 1
 		half := o.Name == "infra0"
