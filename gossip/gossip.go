@@ -73,7 +73,7 @@ func (g *Gossip) Say(r Record) {
 	if err != nil {
 		if g.refused != err.Error() {
 			g.refused = err.Error()
-			g.o.Log.Error("the other nodes are not told of this node's state", zap.Error(err))
+			g.o.Log.Error("gossip: the other nodes are not told of this node's state", zap.Error(err))
 		}
 		return
 	}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,9 +17,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 func TestNodesMeet(t *testing.T) {
@@ -121,6 +123,23 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// While all are there, nobody joins anybody.
+func TestNoNeedlessJoins(t *testing.T) {
+	t.Parallel()
+	nodes := rack(t, 3, func(o *Options) { o.Timing.Rejoin = 10 * time.Millisecond })
+	joins := func() (n int) {
+		for _, node := range nodes {
+			n += node.logged(zap.DebugLevel, "Initiating push/pull sync with:  ") // no name: not the periodic ones
+		}
+		return n
+	}
+	before := joins()
+	if before == 0 {
+		t.Fatal("the joins that brought the nodes together are not counted")
+	}
+	holds(t, "no further joins", 500*time.Millisecond, func() bool { return joins() <= before })
+}
+
 // A node that comes back with another address at once is a new run, whatever the others think of the old one.
 func TestRestartWithAnotherAddress(t *testing.T) {
 	t.Parallel()
@@ -218,9 +237,18 @@ func TestLeaveAndCrash(t *testing.T) {
 	for _, n := range nodes {
 		n.wait(leaver.own, Left)
 		n.wait(victim.own, Dead)
-		for level, text := range map[zapcore.Level]string{zap.InfoLevel: "a node is left", zap.WarnLevel: "a node is dead"} {
-			wait(t, "a line says: "+text, func() bool { return n.logged(level, text) == 1 })
+		for _, c := range []struct {
+			level zapcore.Level
+			text  string
+			boot  string
+		}{{zap.InfoLevel, "a node is left", leaver.Boot}, {zap.WarnLevel, "a node is dead", victim.Boot}} {
+			wait(t, "a line says: "+c.text, func() bool {
+				return n.logs.Filter(func(e observer.LoggedEntry) bool {
+					return e.Level == c.level && strings.Contains(e.Message, c.text) && e.ContextMap()["boot"] == c.boot
+				}).Len() > 0
+			})
 		}
+		t.Log(n.logs.FilterMessageSnippet("gossip: a node is").All())
 	}
 }
 
@@ -258,18 +286,26 @@ func TestPause(t *testing.T) {
 // Two halves of a rack that were apart for so long that each forgot the other come together again by themselves.
 func TestPartition(t *testing.T) {
 	t.Parallel()
-	var cut atomic.Bool
-	var first sync.Map // whether an address is that of the first half
+	var cut, silent atomic.Bool // silent: nobody is told of any seed
+	var first sync.Map          // whether an address is that of the first half
 	nodes := rack(t, 3, func(o *Options) {
 		o.Timing.Forget, o.Timing.Rejoin, o.Timing.SuspicionMax = time.Millisecond, time.Second, 1
 		half := o.Name == "infra0"
 		first.Store(o.Addrs[0], half)
+		seeds := o.Seeds
+		o.Seeds = func(ctx context.Context) []netip.AddrPort {
+			if silent.Load() {
+				return nil
+			}
+			return seeds(ctx)
+		}
 		o.cut = func(a netip.Addr) bool {
 			other, known := first.Load(a)
 			return cut.Load() && known && other.(bool) != half
 		}
 	})
 	halves := [2][]*runNode{nodes[:1], nodes[1:]}
+	silent.Store(true)
 	cut.Store(true)
 	for _, a := range halves[0] {
 		for _, b := range halves[1] {
@@ -290,7 +326,7 @@ func TestPartition(t *testing.T) {
 	meet(t, nodes...)
 }
 
-// After a restart a node finds the others without being told of any.
+// After a restart, at another address, a node finds the others without being told of any.
 func TestRememberedNodes(t *testing.T) {
 	t.Parallel()
 	first := start(t, options("infra0"))
@@ -299,8 +335,9 @@ func TestRememberedNodes(t *testing.T) {
 	before := start(t, o)
 	meet(t, first, before)
 	before.end()
-	o.Boot, o.Seeds = uuid.NewString(), nil
-	meet(t, first, start(t, o))
+	next := options("infra1")
+	next.File = o.File
+	meet(t, first, start(t, next))
 }
 
 // The key is rotated under nodes that talk: none is missed for a moment, and in the end only the new key opens the door.
@@ -406,25 +443,50 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// Everything that Run started has ended when it returns, and it cannot be called again.
+// Everything that Run started has ended when it returns, also what waits for a node or a stranger that does not answer.
 func TestRunEnds(t *testing.T) {
-	ignore := goleak.IgnoreCurrent()
-	nodes := rack(t, 3, nil)
-	for _, n := range nodes {
-		n.end()
+	o := options("infra0")
+	o.Timing.Probe, o.Timing.Stream = time.Second, time.Minute
+	n := start(t, o)
+	paused := spawn(t, options("paused"), n.o.at())
+	n.wait(paused.own, Alive)
+	paused.signal(t, syscall.SIGSTOP)
+	stranger, err := net.Dial("tcp", n.o.at().String())
+	if err != nil {
+		t.Fatal(err)
 	}
-	goleak.VerifyNone(t, ignore, goleak.Cleanup(func(int) {}))
-	if err := nodes[0].Run(context.Background()); err == nil {
+	defer stranger.Close()
+	wait(t, "a probe waits for the stopped node", func() bool { return n.logged(zap.DebugLevel, "Failed UDP ping: "+paused.own) > 0 })
+	wait(t, "a stream waits for the stranger", func() bool {
+		return n.logged(zap.DebugLevel, "Stream connection from="+stranger.LocalAddr().String()) > 0
+	})
+	n.end()
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, s := range strings.Split(string(stacks), "\n\n") {
+		if strings.Contains(s, "hashicorp/memberlist") || strings.Contains(s, "gossip.(*") {
+			t.Errorf("still there:\n%s", s)
+		}
+	}
+	if err := n.Run(context.Background()); err == nil {
 		t.Error("Run was called twice and did not say so")
 	}
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
+}
+
+// Run ends also while it cannot listen.
+func TestRunEndsEarly(t *testing.T) {
 	g, err := New(options("late"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
 	if err := g.Run(ended); err != nil {
-		t.Errorf("Run with an ended context: %v", err)
+		t.Error(err)
 	}
-	goleak.VerifyNone(t, ignore)
+	o := options("late")
+	o.Addrs = addrs("192.0.2.1")
+	n := start(t, o)
+	wait(t, "a line says that it cannot listen", func() bool { return n.logged(zap.ErrorLevel, "192.0.2.1") > 0 })
+	n.end()
 }

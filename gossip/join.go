@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 const (
@@ -39,7 +40,7 @@ func (j *joiner) run(ctx context.Context) {
 	limit := j.o.Timing.Rejoin
 	for pause := min(firstRejoin, limit); ctx.Err() == nil; {
 		if _, err := j.t.listen(); err != nil {
-			j.remind("listen", "gossip does not listen on all addresses yet", err)
+			j.remind(zapcore.WarnLevel, "listen", "some addresses cannot be listened on", err)
 		}
 		if !j.reach(ctx) {
 			pause = limit
@@ -62,6 +63,8 @@ func (j *joiner) reach(ctx context.Context) (missing bool) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, rejoinAtOnce)
+	known, gone := j.known()
+	alone := len(known) == len(j.o.Addrs)
 	tried := map[netip.AddrPort]bool{}
 	try := func(addrs []netip.AddrPort) {
 		for _, a := range addrs {
@@ -71,12 +74,11 @@ func (j *joiner) reach(ctx context.Context) (missing bool) {
 			tried[a], missing = true, true
 			slots <- struct{}{}
 			wg.Go(func() {
-				j.joinBy(ctx, a)
+				j.joinBy(ctx, a, alone)
 				<-slots
 			})
 		}
 	}
-	known, gone := j.known()
 	try(absent(known, append(gone, j.remembered...)))
 	if j.o.Seeds != nil { // it may take its time, so the others are tried meanwhile
 		ctx, cancel := context.WithTimeout(ctx, j.o.Timing.Rejoin)
@@ -86,7 +88,8 @@ func (j *joiner) reach(ctx context.Context) (missing bool) {
 	return missing
 }
 
-func (j *joiner) joinBy(ctx context.Context, a netip.AddrPort) {
+// joinBy tries one address. A node that has nobody says more loudly that it fails.
+func (j *joiner) joinBy(ctx context.Context, a netip.AddrPort, alone bool) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -94,13 +97,17 @@ func (j *joiner) joinBy(ctx context.Context, a netip.AddrPort) {
 		if inner := errors.Unwrap(err); inner != nil { // memberlist wraps a single error in a list of several lines
 			err = inner
 		}
-		j.remind(a.String(), "a node that may be there cannot be reached", err)
+		level := zapcore.InfoLevel
+		if alone {
+			level = zapcore.WarnLevel
+		}
+		j.remind(level, a.String(), "a node that may be there cannot be reached", err)
 	}
 }
 
-func (j *joiner) remind(key, what string, err error) {
-	if _, say := j.reminders.admit(key, time.Now()); say {
-		j.o.Log.Warn(what, zap.Error(err))
+func (j *joiner) remind(level zapcore.Level, key, what string, err error) {
+	if _, say := j.reminders.admit(level.String()+key, time.Now()); say {
+		j.o.Log.Log(level, "gossip: "+what, zap.Error(err))
 	}
 }
 

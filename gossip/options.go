@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options are what a Gossip works with. Seeds, File and Log may be left out.
+// Options are what a Gossip works with. Seeds, File, Timing and Log may be left out.
 type Options struct {
 	// Domain is the discovery domain. Nodes of different domains never mix: it is the label of every packet and stream, and
 	// part of what the encryption authenticates.
@@ -26,8 +26,8 @@ type Options struct {
 	Port  uint16
 	// Keys are AES keys of 16, 24 or 32 octets, at least one. The first encrypts, all decrypt.
 	Keys [][]byte
-	// Seeds returns where other nodes may listen. It is asked again at each try, while nodes are missing, from one goroutine
-	// at a time, and should heed its context.
+	// Seeds returns where other nodes may listen; who of them is missing is tried. It is asked again at each try, and at least
+	// every Timing.Rejoin, by one goroutine, and should heed its context.
 	Seeds func(ctx context.Context) []netip.AddrPort
 	// File is where the nodes that were seen are remembered for the next start; empty for nowhere.
 	File string
@@ -60,6 +60,9 @@ func (o *Options) check() error {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if err := o.Timing.check(); err != nil {
+		return err
 	}
 	return checkKeys(o.Keys)
 }

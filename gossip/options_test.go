@@ -27,6 +27,9 @@ func TestOptionsThatCannotBe(t *testing.T) {
 		{func(o *Options) { o.Addrs = addrs("224.0.0.1") }, "address 224.0.0.1"},
 		{func(o *Options) { o.Addrs = addrs("::") }, "address ::"},
 		{func(o *Options) { o.Port = 0 }, "port 0"},
+		{func(o *Options) { o.Timing.Rejoin = 0 }, "below 1 ms"},
+		{func(o *Options) { o.Timing.ProbeTimeout = o.Timing.Probe }, "below the probe interval"},
+		{func(o *Options) { o.Timing.Suspicion = 0 }, "multipliers"},
 		{func(o *Options) { o.Keys = nil }, "no key"},
 		{func(o *Options) { o.Keys = [][]byte{keyA, keyB[:31]} }, "key 2 has 31 octets"},
 	} {
@@ -126,4 +129,17 @@ func TestListenTries(t *testing.T) {
 		conn, err := net.Dial("tcp", netip.AddrPortFrom(o.Addrs[0], port).String())
 		return err == nil && conn.Close() == nil
 	})
+}
+
+func TestTimings(t *testing.T) {
+	last := Timing{}
+	for _, timing := range []Timing{Rack(), Metro(), WAN()} {
+		if err := timing.check(); err != nil {
+			t.Error(err)
+		}
+		if timing.Probe <= last.Probe || timing.ProbeTimeout <= last.ProbeTimeout || timing.Gossip <= last.Gossip || timing.Stream <= last.Stream {
+			t.Errorf("%+v is not slower than %+v", timing, last)
+		}
+		last = timing
+	}
 }

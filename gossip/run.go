@@ -40,7 +40,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	}
 	past, err := readMemory(g.o.File, time.Now())
 	if err != nil {
-		g.o.Log.Warn("the nodes that were seen in earlier runs are forgotten", zap.Error(err))
+		g.o.Log.Warn("gossip: the nodes that were seen in earlier runs are forgotten", zap.Error(err))
 	}
 	j := &joiner{o: g.o, peers: g.peers, list: list, t: t, remembered: past.addrs(), reminders: reminders}
 	w := &watcher{o: g.o, peers: g.peers, past: past, reminders: reminders}
@@ -56,7 +56,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	g.leave(list)
 	err = list.Shutdown()
 	wg.Wait()
-	<-time.After(time.Duration(list.GetHealthScore()+1) * g.o.Timing.Probe)
+	<-time.After(time.Duration(list.GetHealthScore()+1)*g.o.Timing.Probe + g.o.Timing.Gossip)
 	return err
 }
 
@@ -68,7 +68,7 @@ func (g *Gossip) listen(ctx context.Context, t *transport, reminders *limiter) b
 			return true
 		}
 		if _, say := reminders.admit("listen", time.Now()); say {
-			g.o.Log.Error("gossip cannot listen", zap.Error(err), zap.Duration("retry_in", listenEvery))
+			g.o.Log.Error("gossip: no address can be listened on", zap.Error(err), zap.Duration("retry_in", listenEvery))
 		}
 		select {
 		case <-ctx.Done():
@@ -103,10 +103,10 @@ func (g *Gossip) leave(list *memberlist.Memberlist) {
 	}
 	g.mu.Unlock()
 	if err := list.UpdateNode(goodbye); err != nil {
-		g.o.Log.Debug("the last record was not passed on", zap.Error(err))
+		g.o.Log.Debug("gossip: the last record was not passed on", zap.Error(err))
 	}
 	if err := list.Leave(goodbye); err != nil {
-		g.o.Log.Debug("the goodbye was not passed on", zap.Error(err))
+		g.o.Log.Debug("gossip: the goodbye was not passed on", zap.Error(err))
 	}
 }
 

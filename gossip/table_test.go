@@ -164,3 +164,35 @@ func TestTableLeavesOutTheOwnRun(t *testing.T) {
 		t.Errorf("the own run is listed: %+v", peers)
 	}
 }
+
+// What could harm memberlist, or name a node that it is not, is not let in.
+func TestTableRefuses(t *testing.T) {
+	ta := newTable("own."+bootA, time.Minute)
+	for what, edit := range map[string]func(*memberlist.Node){
+		"":                    func(*memberlist.Node) {},
+		"no address":          func(n *memberlist.Node) { n.Addr = nil },
+		"half an address":     func(n *memberlist.Node) { n.Addr = n.Addr[:3] },
+		"multicast":           func(n *memberlist.Node) { n.Addr = net.IPv4(224, 0, 0, 1) },
+		"broadcast":           func(n *memberlist.Node) { n.Addr = net.IPv4bcast },
+		"link-local":          func(n *memberlist.Node) { n.Addr = net.ParseIP("fe80::1") },
+		"no port":             func(n *memberlist.Node) { n.Port = 0 },
+		"another name":        func(n *memberlist.Node) { n.Name = "b." + bootB },
+		"another boot":        func(n *memberlist.Node) { n.Name = "a." + bootA },
+		"a name of one part":  func(n *memberlist.Node) { n.Name = "a" },
+		"no record":           func(n *memberlist.Node) { n.Meta = nil },
+		"a long record":       func(n *memberlist.Node) { n.Meta = append(n.Meta, make([]byte, MaxRecord)...) },
+		"newer without boot":  func(n *memberlist.Node) { n.Name, n.Meta = "a", []byte{0x20} },
+		"too new a protocol":  func(n *memberlist.Node) { n.PMin, n.PCur, n.PMax = 6, 6, 6 },
+		"too old a protocol":  func(n *memberlist.Node) { n.PCur, n.PMax = 4, 4 },
+		"speaks an older one": func(n *memberlist.Node) { n.PCur = 2 },
+		"speaks no such one":  func(n *memberlist.Node) { n.PCur = 9 },
+		"versions within":     func(n *memberlist.Node) { n.DMin = 1 },
+		"a version within":    func(n *memberlist.Node) { n.DCur = 1 },
+	} {
+		n := told(t, Record{Name: "a", Boot: bootB})
+		edit(n)
+		if err := ta.NotifyAlive(n); (err != nil) != (what != "") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package gossip
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Timing says how often nodes talk and how long they wait. All nodes of a domain use the same. Rack, Metro and WAN are
 // the three that are measured; docs/design/gossip.md says what each value costs.
@@ -53,4 +56,16 @@ func WAN() Timing {
 	t.Probe, t.ProbeTimeout, t.Gossip = 2*time.Second, 900*time.Millisecond, 200*time.Millisecond
 	t.PushPull, t.Stream, t.Forget, t.Rejoin = 15*time.Second, 10*time.Second, time.Minute, 20*time.Second
 	return t
+}
+
+func (t Timing) check() error {
+	for _, d := range []time.Duration{t.Probe, t.ProbeTimeout, t.Gossip, t.PushPull, t.Stream, t.Forget, t.Rejoin} {
+		if d < time.Millisecond {
+			return fmt.Errorf("timing %+v: want no time below 1 ms", t)
+		}
+	}
+	if t.ProbeTimeout >= t.Probe || t.Suspicion < 1 || t.SuspicionMax < 1 || t.Retransmit < 1 {
+		return fmt.Errorf("timing %+v: want a probe timeout below the probe interval, and multipliers of 1 or more", t)
+	}
+	return nil
 }

@@ -70,7 +70,7 @@ func (w *watcher) save(peers []Peer) {
 	w.unsaved = err != nil
 	if err != nil {
 		if _, say := w.reminders.admit("save", time.Now()); say {
-			w.o.Log.Warn("the nodes that are seen are not remembered for the next start", zap.Error(err))
+			w.o.Log.Warn("gossip: the nodes that are seen are not remembered for the next start", zap.Error(err))
 		}
 	}
 }
