@@ -158,7 +158,7 @@ func (c *child) run(ctx context.Context) error {
 		return err
 	}
 	c.reports.send(report{Event: eventListening})
-	err = newObserver(e, c.reports).watch(ctx)
+	err = newObserver(e, c.reports, c.log).watch(ctx)
 	closeEtcd(e)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
@@ -28,14 +29,17 @@ const (
 type observer struct {
 	e       *embed.Etcd
 	reports *reporter
+	log     *zap.Logger
+	// told says that the log has why links are not probed; watch alone uses it.
+	told bool
 	// lastRead is when a linearizable read last succeeded, in Unix nanoseconds.
 	lastRead atomic.Int64
 	// kick asks for a sample now; one slot.
 	kick chan struct{}
 }
 
-func newObserver(e *embed.Etcd, reports *reporter) *observer {
-	return &observer{e: e, reports: reports, kick: make(chan struct{}, 1)}
+func newObserver(e *embed.Etcd, reports *reporter, log *zap.Logger) *observer {
+	return &observer{e: e, reports: reports, log: log, kick: make(chan struct{}, 1)}
 }
 
 // watch reports states until ctx ends, and returns why the server ended if it did so on its own.
@@ -50,8 +54,9 @@ func (o *observer) watch(ctx context.Context) error {
 		cancel()
 		<-reads
 	}()
-	tick := time.NewTicker(sampleEvery)
+	tick, links := time.NewTicker(sampleEvery), time.NewTicker(linksEvery)
 	defer tick.Stop()
+	defer links.Stop()
 	ready := o.e.Server.ReadyNotify()
 	leader := o.e.Server.LeaderChangedNotify()
 	for {
@@ -69,9 +74,19 @@ func (o *observer) watch(ctx context.Context) error {
 			o.reports.send(report{Event: eventReady})
 		case <-leader:
 			leader = o.e.Server.LeaderChangedNotify()
+		case <-links.C:
+			o.probe(state.Members)
 		case <-o.kick:
 		case <-tick.C:
 		}
+	}
+}
+
+// probe looks after the connections to other members.
+func (o *observer) probe(members []srvboot.MemberEntry) {
+	if err := probeLinks(members); err != nil && !o.told {
+		o.told = true
+		o.log.Warn("a way to another member that is lost in silence may be noticed late", zap.Error(err))
 	}
 }
 
