@@ -6,6 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -24,27 +28,18 @@ const pickUpLimit = 2 * time.Second
 // they ask for it, and hold what the nodes hold.
 func TestSecondaries(t *testing.T) {
 	t.Parallel()
-	s := bootSecondaries(t)
+	s := bootSecondaries(t, Options{})
 	s.StartAll()
 	s.WaitHealthy()
-	s.startNSD()
-	s.startKnot()
-	s.startBIND()
-	w := s.watchSerials()
+	s.startSecondaries()
+	w := s.watchSerials(s.Domain)
 	defer w.stop()
 	s.settled(w, "the first transfer", 0)
-	s.equal(t)
+	s.equal(t, s.Domain)
 	t.Run("Refused", func(t *testing.T) { s.refused(t) })
 
 	before := s.quiet(w)
-	for _, n := range s.names {
-		s.EditCorefile(n, func(text string) string {
-			return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        aliases on", 1)
-		})
-	}
-	for _, n := range s.names {
-		s.Signal(n, syscall.SIGHUP)
-	}
+	s.reload("aliases on")
 	s.pickUp(t, w, "aliases", before)
 
 	before = s.quiet(w)
@@ -56,9 +51,10 @@ func TestSecondaries(t *testing.T) {
 	s.pickUp(t, w, "it comes back", before)
 	s.WaitHealthy()
 	s.quiet(w)
-	s.equal(t)
+	s.equal(t, s.Domain)
 	s.told(t)
-	s.incremental(t)
+	s.notified(t)
+	s.incremental(t, s.Domain)
 	for _, n := range s.names {
 		for _, bad := range []string{"are not cut", "cannot be transferred"} {
 			if strings.Contains(s.Log(n), bad) {
@@ -68,7 +64,20 @@ func TestSecondaries(t *testing.T) {
 	}
 }
 
-// serials watches the zone's serial at the nodes and the secondaries.
+// reload adds a line to every node's etcdsrv block and has the nodes take it.
+func (s *secondaries) reload(line string) {
+	s.t.Helper()
+	for _, n := range s.names {
+		s.EditCorefile(n, func(text string) string {
+			return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        "+line, 1)
+		})
+	}
+	for _, n := range s.names {
+		s.Signal(n, syscall.SIGHUP)
+	}
+}
+
+// serials watches a zone's serial at the nodes and the secondaries.
 type serials struct {
 	end  chan struct{}
 	done sync.WaitGroup
@@ -80,9 +89,9 @@ type serials struct {
 }
 
 // watchSerials asks every host 50 times a second.
-func (s *secondaries) watchSerials() *serials {
+func (s *secondaries) watchSerials(zone string) *serials {
 	w := &serials{end: make(chan struct{}), first: map[string]map[uint32]time.Time{}, now: map[string]uint32{}}
-	for _, h := range append(slices.Clone(s.names), nsdHost, knotHost, bindHost) {
+	for _, h := range slices.Concat(s.names, secondaryHosts) {
 		w.first[h] = map[uint32]time.Time{}
 		w.done.Go(func() {
 			tick := time.NewTicker(20 * time.Millisecond)
@@ -93,7 +102,7 @@ func (s *secondaries) watchSerials() *serials {
 					return
 				case <-tick.C:
 				}
-				m, err := s.Query(clientHost, s.Addr(h), s.Domain, dns.TypeSOA)
+				m, err := s.Query(clientHost, s.Addr(h), zone, dns.TypeSOA)
 				w.note(h, m, err)
 			}
 		})
@@ -146,7 +155,7 @@ func (s *secondaries) settled(w *serials, what string, old uint32, nodes ...stri
 	}
 	var serial uint32
 	s.Wait(what, 30*time.Second, func() error {
-		serial = w.agreed(append(slices.Clone(nodes), nsdHost, knotHost, bindHost))
+		serial = w.agreed(slices.Concat(nodes, secondaryHosts))
 		if serial == 0 || serial == old {
 			return errors.New(w.String())
 		}
@@ -184,7 +193,7 @@ func (s *secondaries) pickUp(t *testing.T, w *serials, what string, old uint32, 
 			minted = at
 		}
 	}
-	for _, h := range []string{nsdHost, knotHost, bindHost} {
+	for _, h := range secondaryHosts {
 		took := w.first[h][serial].Sub(minted)
 		t.Logf("%s: %s has serial %d after %v", what, h, serial, took.Round(time.Millisecond))
 		if took > pickUpLimit {
@@ -194,26 +203,26 @@ func (s *secondaries) pickUp(t *testing.T, w *serials, what string, old uint32, 
 }
 
 // equal compares what the nodes and the secondaries transfer.
-func (s *secondaries) equal(t *testing.T) {
+func (s *secondaries) equal(t *testing.T, zone string) {
 	t.Helper()
 	zones := map[string][]string{}
 	s.Wait("transfers at one serial", 20*time.Second, func() error {
 		for _, n := range s.names {
-			zone, err := s.transfer(nsdHost, s.Addr(n), s.key, s.secret)
+			records, err := s.transfer(request{nsdHost, s.primary(n, nsdHost), zone, s.key, s.secret})
 			if err != nil {
 				return fmt.Errorf("%s: %w", n, err)
 			}
-			zones[n] = zone
+			zones[n] = records
 		}
-		for _, h := range []string{nsdHost, knotHost, bindHost} {
-			zone, err := s.transfer(h, s.Addr(h), "", "")
+		for _, h := range secondaryHosts {
+			records, err := s.transfer(request{from: h, addr: s.Addr(h), zone: zone})
 			if err != nil {
 				return fmt.Errorf("%s: %w", h, err)
 			}
-			zones[h] = zone
+			zones[h] = records
 		}
 		for h, z := range zones {
-			if len(z) < 10 || z[0] != z[len(z)-1] || z[0] != zones["infra0"][0] {
+			if len(z) < 8 || z[0] != z[len(z)-1] || z[0] != zones["infra0"][0] {
 				return fmt.Errorf("%s: %d records from %q", h, len(z), z)
 			}
 		}
@@ -237,7 +246,7 @@ func (s *secondaries) refused(t *testing.T) {
 		{"not on the list", clientHost, s.key, s.secret, "bad xfr rcode: 5"},
 	} {
 		for _, n := range s.names {
-			zone, err := s.transfer(tt.from, s.Addr(n), tt.key, tt.secret)
+			zone, err := s.transfer(request{tt.from, s.primary(n, nsdHost), s.Domain, tt.key, tt.secret})
 			if err == nil || len(zone) > 0 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s at %s: %d records, %v, want %s", tt.what, n, len(zone), err, tt.want)
 			}
@@ -255,7 +264,7 @@ func (s *secondaries) told(t *testing.T) {
 				return err
 			}
 			list, _ := st["secondaries"].([]any)
-			if len(list) != 3 {
+			if len(list) != len(secondaryHosts)*len(s.zones) {
 				return fmt.Errorf("%v", st["secondaries"])
 			}
 			for _, x := range list {
@@ -268,14 +277,38 @@ func (s *secondaries) told(t *testing.T) {
 	}
 }
 
-// incremental: each secondary got a change by IXFR.
-func (s *secondaries) incremental(t *testing.T) {
+// notified: each secondary says that it got NOTIFY from each node's own address and, where it says so, that it was signed
+// with the key.
+func (s *secondaries) notified(t *testing.T) {
 	t.Helper()
-	for _, h := range []string{nsdHost, knotHost, bindHost} {
+	for h, form := range map[string]struct{ log, line string }{
+		nsdHost:  {"nsd.log", `notify for %[3]s\. from %[1]s serial`},
+		knotHost: {"knotd.out", `\[%[3]s\.\] ACL, allowed, action notify, remote %[1]s@\d+, key '%[2]s\.'`},
+		bindHost: {"named.out", `client @\S+ %[1]s#\d+/key %[2]s: received notify for zone '%[3]s': TSIG '%[2]s'`},
+	} {
+		text, err := os.ReadFile(filepath.Join(s.host(h).dir, form.log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range s.names {
+			for _, zone := range s.zones {
+				line := fmt.Sprintf(form.line, regexp.QuoteMeta(s.primary(n, h)), regexp.QuoteMeta(strings.TrimSuffix(s.key, ".")), regexp.QuoteMeta(zone))
+				if !regexp.MustCompile(line).Match(text) {
+					t.Errorf("%s has no signed NOTIFY for %s from %s at %s: nothing in %s is like %s", h, zone, n, s.primary(n, h), form.log, line)
+				}
+			}
+		}
+	}
+}
+
+// incremental: each secondary got a change by IXFR.
+func (s *secondaries) incremental(t *testing.T, zone string) {
+	t.Helper()
+	for _, h := range secondaryHosts {
 		results := map[string]int{}
 		for _, n := range s.names {
 			for line := range strings.Lines(s.Log(n)) {
-				if strings.Contains(line, `"zone transferred"`) && strings.Contains(line, s.Addr(h)+":") {
+				if strings.Contains(line, `"zone transferred"`) && strings.Contains(line, `"`+dns.Fqdn(zone)+`"`) && strings.Contains(line, `"`+net.JoinHostPort(s.Addr(h), "")) {
 					for _, kind := range []string{"full", "incremental", "current"} {
 						if strings.Contains(line, `"result":"`+kind+`"`) {
 							results[kind]++
@@ -284,9 +317,9 @@ func (s *secondaries) incremental(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("%s: %v", h, results)
+		t.Logf("%s of %s: %v", h, zone, results)
 		if results["incremental"] == 0 {
-			t.Errorf("%s got no change by IXFR: %v", h, results)
+			t.Errorf("%s got no change of %s by IXFR: %v", h, zone, results)
 		}
 	}
 }

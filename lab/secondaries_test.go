@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,49 +24,82 @@ const (
 	bindHost = "secbind"
 )
 
+var secondaryHosts = []string{nsdHost, knotHost, bindHost}
+
 var secondaryAddrs = map[string]netip.Addr{
 	nsdHost:  netip.MustParseAddr("10.0.2.11"),
 	knotHost: netip.MustParseAddr("10.0.2.12"),
 	bindHost: netip.MustParseAddr("10.0.2.13"),
 }
 
-// secondaries is a rack whose zone three other servers have as well.
+// secondaries is a rack whose zones three other servers have as well. Each speaks one family.
 type secondaries struct {
 	*Lab
+	// zones are the domain and the reverse zones of the Corefile.
+	zones []string
 	// key is the bundle's TSIG key, its secret in base64.
 	key, secret string
 }
 
 // withTransfer adds a transfer block for the secondaries to the server block.
-func withTransfer(_, corefile string) string {
-	var to []string
-	for _, h := range []string{nsdHost, knotHost, bindHost} {
-		to = append(to, secondaryAddrs[h].String())
+func withTransfer(corefile string, to map[string]netip.Addr) string {
+	var list []string
+	for _, h := range secondaryHosts {
+		list = append(list, to[h].String())
 	}
-	return strings.Replace(corefile, "\n    errors\n", "\n    transfer {\n        to "+strings.Join(to, " ")+"\n    }\n    errors\n", 1)
+	return strings.Replace(corefile, "\n    errors\n", "\n    transfer {\n        to "+strings.Join(list, " ")+"\n    }\n    errors\n", 1)
 }
 
-func bootSecondaries(t *testing.T) *secondaries {
+// bootSecondaries builds a lab with secondaries that speak IPv4; those that are named, and all of a lab of IPv6, speak
+// IPv6. Nothing runs yet.
+func bootSecondaries(t *testing.T, o Options, ofIPv6 ...string) *secondaries {
 	t.Helper()
-	l := New(t, Options{Edit: withTransfer})
-	for _, h := range []string{nsdHost, knotHost, bindHost} {
-		l.addHost(h, secondaryAddrs[h])
+	at := map[string]netip.Addr{}
+	for h, a := range secondaryAddrs {
+		at[h] = a
+		if o.IPv6Only || slices.Contains(ofIPv6, h) {
+			at[h] = addr6(a)
+		}
+	}
+	edit := o.Edit
+	o.Edit = func(node, corefile string) string {
+		if edit != nil {
+			corefile = edit(node, corefile)
+		}
+		return withTransfer(corefile, at)
+	}
+	l := New(t, o)
+	for _, h := range secondaryHosts {
+		l.addHost(h, at[h])
 	}
 	b, err := certs.LoadBundle(filepath.Join(l.operator(), "cluster.bundle"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := b.Secrets()
-	return &secondaries{Lab: l, key: s.TSIGName, secret: base64.StdEncoding.EncodeToString(s.TSIG)}
+	return &secondaries{Lab: l, zones: []string{l.Domain}, key: s.TSIGName, secret: base64.StdEncoding.EncodeToString(s.TSIG)}
+}
+
+// primary is a node's address of the family that a secondary speaks.
+func (s *secondaries) primary(node, secondary string) string {
+	return s.host(node).in(familyOf(s.host(secondary).addrs[0])).String()
 }
 
 // primaries is one line for each node.
-func (s *secondaries) primaries(format string) string {
+func (s *secondaries) primaries(secondary, format string) string {
 	var b strings.Builder
 	for _, n := range s.names {
-		fmt.Fprintf(&b, format+"\n", s.Addr(n))
+		fmt.Fprintf(&b, format+"\n", s.primary(n, secondary))
 	}
 	return b.String()
+}
+
+// startSecondaries starts all three.
+func (s *secondaries) startSecondaries() {
+	s.t.Helper()
+	s.startNSD()
+	s.startKnot()
+	s.startBIND()
 }
 
 func (s *secondaries) startNSD() {
@@ -90,13 +124,12 @@ key:
   name: "%[3]s"
   algorithm: hmac-sha256
   secret: "%[4]s"
-zone:
-  name: "%[5]s"
-  zonefile: "secondary.zone"
-  provide-xfr: %[1]s NOKEY
-`, h.addr, h.dir, s.key, s.secret, s.Domain)
-	conf += s.primaries("  allow-notify: %s " + s.key)
-	conf += s.primaries("  request-xfr: %s " + s.key)
+`, s.Addr(h.name), h.dir, s.key, s.secret)
+	for _, zone := range s.zones {
+		conf += fmt.Sprintf("zone:\n  name: \"%[1]s\"\n  zonefile: \"%[1]s.zone\"\n  provide-xfr: %[2]s NOKEY\n", zone, s.Addr(h.name))
+		conf += s.primaries(h.name, "  allow-notify: %s "+s.key)
+		conf += s.primaries(h.name, "  request-xfr: %s "+s.key)
+	}
 	s.write(h, "nsd.conf", conf)
 	s.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
 }
@@ -105,10 +138,13 @@ func (s *secondaries) startKnot() {
 	s.t.Helper()
 	h := s.host(knotHost)
 	var ids, addrs []string
-	remotes := ""
+	remotes, zones := "", ""
 	for _, n := range s.names {
-		remotes += fmt.Sprintf("  - id: %s\n    address: %s@53\n    key: %s\n", n, s.Addr(n), s.key)
-		ids, addrs = append(ids, n), append(addrs, s.Addr(n))
+		remotes += fmt.Sprintf("  - id: %s\n    address: %s@53\n    key: %s\n", n, s.primary(n, h.name), s.key)
+		ids, addrs = append(ids, n), append(addrs, s.primary(n, h.name))
+	}
+	for _, zone := range s.zones {
+		zones += fmt.Sprintf("  - domain: %s\n    storage: \"%s\"\n    master: [%s]\n    acl: [primaries, local]\n", zone, h.dir, strings.Join(ids, ", "))
 	}
 	s.write(h, "knot.conf", fmt.Sprintf(`server:
   rundir: "%[2]s"
@@ -130,33 +166,37 @@ key:
     algorithm: hmac-sha256
     secret: "%[4]s"
 remote:
-%[6]sacl:
+%[5]sacl:
   - id: primaries
-    address: [%[7]s]
+    address: [%[6]s]
     key: %[3]s
     action: notify
   - id: local
     address: %[1]s
     action: transfer
 zone:
-  - domain: %[5]s
-    storage: "%[2]s"
-    master: [%[8]s]
-    acl: [primaries, local]
-`, h.addr, h.dir, s.key, s.secret, s.Domain, remotes, strings.Join(addrs, ", "), strings.Join(ids, ", ")))
+%[7]s`, s.Addr(h.name), h.dir, s.key, s.secret, remotes, strings.Join(addrs, ", "), zones))
 	s.daemon(h, "knotd", "-c", filepath.Join(h.dir, "knot.conf"))
 }
 
 func (s *secondaries) startBIND() {
 	s.t.Helper()
 	h := s.host(bindHost)
+	listen := "listen-on { " + s.Addr(h.name) + "; };\n  listen-on-v6 { none; };"
+	if h.addrs[0].Is6() {
+		listen = "listen-on { none; };\n  listen-on-v6 { " + s.Addr(h.name) + "; };"
+	}
+	zones := ""
+	for _, zone := range s.zones {
+		zones += fmt.Sprintf("zone \"%[1]s\" {\n  type secondary;\n  file \"%[1]s.zone\";\n  masterfile-format text;\n  primaries {\n%[2]s  };\n};\n",
+			zone, s.primaries(h.name, "    %s key \""+s.key+"\";"))
+	}
 	s.write(h, "named.conf", fmt.Sprintf(`options {
   directory "%[2]s";
   pid-file "%[2]s/named.pid";
   session-keyfile "%[2]s/session.key";
   managed-keys-directory "%[2]s";
-  listen-on { %[1]s; };
-  listen-on-v6 { none; };
+  %[5]s
   recursion no;
   dnssec-validation no;
   notify no;
@@ -164,27 +204,23 @@ func (s *secondaries) startBIND() {
 };
 controls { };
 key "%[3]s" { algorithm hmac-sha256; secret "%[4]s"; };
-zone "%[5]s" {
-  type secondary;
-  file "secondary.zone";
-  masterfile-format text;
-  primaries {
-%[6]s  };
-};
-`, h.addr, h.dir, s.key, s.secret, s.Domain, s.primaries("    %s key \""+s.key+"\";")))
+%[6]s`, s.Addr(h.name), h.dir, s.key, s.secret, listen, zones))
 	s.daemon(h, "named", "-g", "-n", "1", "-c", filepath.Join(h.dir, "named.conf"))
 }
 
-// transfer asks the server at addr from a host for the zone, and returns its records sorted, or why it got none.
-func (s *secondaries) transfer(from, addr, key, secret string) (zone []string, err error) {
-	err = inNetns(s.host(from).ns, func() error {
+// request is one zone transfer: from a host, of the server at an address, without TSIG if there is no key.
+type request struct{ from, addr, zone, key, secret string }
+
+// transfer asks for a zone, and returns its records in the order of their coming, or why it got none.
+func (s *secondaries) transfer(r request) (zone []string, err error) {
+	err = inNetns(s.host(r.from).ns, func() error {
 		tr := &dns.Transfer{}
-		q := new(dns.Msg).SetAxfr(dns.Fqdn(s.Domain))
-		if key != "" {
-			tr.TsigSecret = map[string]string{key: secret}
-			q.SetTsig(key, dns.HmacSHA256, 300, time.Now().Unix())
+		q := new(dns.Msg).SetAxfr(dns.Fqdn(r.zone))
+		if r.key != "" {
+			tr.TsigSecret = map[string]string{r.key: r.secret}
+			q.SetTsig(r.key, dns.HmacSHA256, 300, time.Now().Unix())
 		}
-		conn, err := dns.DialTimeout("tcp", netip.AddrPortFrom(netip.MustParseAddr(addr), 53).String(), queryLimit)
+		conn, err := dns.DialTimeout("tcp", netip.AddrPortFrom(netip.MustParseAddr(r.addr), 53).String(), queryLimit)
 		if err != nil {
 			return err
 		}

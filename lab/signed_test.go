@@ -21,7 +21,7 @@ import (
 // publish different contents, and come together again.
 func TestSigned(t *testing.T) {
 	t.Parallel()
-	s := bootSecondaries(t)
+	s := bootSecondaries(t, Options{})
 	for _, n := range s.names {
 		s.EditCorefile(n, func(text string) string {
 			return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        record deep.below TXT \"x\"", 1)
@@ -29,15 +29,13 @@ func TestSigned(t *testing.T) {
 	}
 	s.StartAll()
 	s.WaitHealthy()
-	s.startNSD()
-	s.startKnot()
-	s.startBIND()
-	w := s.watchSerials()
+	s.startSecondaries()
+	w := s.watchSerials(s.Domain)
 	defer w.stop()
 	// A node that has not heard of all others yet does not take the command.
 	s.Wait("dnssec on", 10*time.Second, func() error { return s.Tool("infra1", "dnssec", "on").Err() })
 	s.Wait("signatures at every node and secondary", 30*time.Second, func() error {
-		for _, h := range append(slices.Clone(s.names), nsdHost, knotHost, bindHost) {
+		for _, h := range slices.Concat(s.names, secondaryHosts) {
 			m, err := s.Query(clientHost, s.Addr(h), s.Domain, dns.TypeDNSKEY)
 			switch {
 			case err != nil:
@@ -49,7 +47,7 @@ func TestSigned(t *testing.T) {
 		return nil
 	})
 	s.quiet(w)
-	s.equal(t)
+	s.equal(t, s.Domain)
 	anchor := s.signParent(s.zoneKey("infra0", s.Domain).ToDS(dns.SHA256))
 	t.Run("Checkers", func(t *testing.T) { s.checkers(t) })
 	t.Run("Validation", func(t *testing.T) { s.validation(t, anchor) })
@@ -133,8 +131,8 @@ func (s *secondaries) validation(t *testing.T, parent *dns.DNSKEY) {
 func (s *secondaries) validator(name string, anchor *dns.DS) {
 	s.t.Helper()
 	h := s.addHost(name, validators[name])
-	s.write(h, "root.hints", rootHints)
-	s.write(h, "unbound.conf", fmt.Sprintf(validatorConf, h.addr, h.dir, strings.Join(strings.Fields(anchor.String()), " ")))
+	s.write(h, "root.hints", s.rootHints())
+	s.write(h, "unbound.conf", fmt.Sprintf(validatorConf, s.Addr(name), h.dir, strings.Join(strings.Fields(anchor.String()), " ")))
 	s.daemon(h, "unbound", "-d", "-p", "-c", filepath.Join(h.dir, "unbound.conf"))
 }
 
@@ -220,5 +218,5 @@ func (s *secondaries) diverge(t *testing.T, w *serials, apart string) {
 	if int32(after-before) <= 0 { // RFC 1982 §3.2
 		t.Errorf("the serial went from %d to %d", before, after)
 	}
-	s.equal(t)
+	s.equal(t, s.Domain)
 }
