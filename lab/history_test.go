@@ -42,7 +42,7 @@ type content struct {
 
 // watch follows the zone at every node and secondary: its serial 50 times a second, its content ten times.
 func (s *secondaries) watch() *history {
-	w := &history{serials: s.watchSerials(s.hosts()...), contents: map[uint32]content{}, transfers: map[string]int{},
+	w := &history{serials: s.watchSerials(s.Domain, s.hosts()...), contents: map[uint32]content{}, transfers: map[string]int{},
 		nsdLog: filepath.Join(s.host(nsdHost).dir, "nsd.log")}
 	for _, h := range s.hosts() {
 		w.every(100*time.Millisecond, func() {
@@ -216,7 +216,7 @@ func TestHarnessHistory(t *testing.T) {
 			w.note("a", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}, nil)
 		}, "a answers SERVFAIL after serial 5"},
 	} {
-		w := &history{serials: (&Lab{}).watchSerials(), contents: map[uint32]content{}, transfers: map[string]int{}}
+		w := &history{serials: (&Lab{}).watchSerials(""), contents: map[uint32]content{}, transfers: map[string]int{}}
 		tt.do(w)
 		if got := strings.Join(w.stop(), "; "); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
