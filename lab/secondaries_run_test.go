@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/miekg/dns"
 )
 
 // pickUpLimit is how long after the first node serves a serial every secondary has it.
