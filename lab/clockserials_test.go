@@ -171,7 +171,7 @@ func (s *secondaries) storm(r storm, round int, w *history) {
 // idle waits until a node says that its member, which has lost its quorum, serves nobody.
 func (s *secondaries) idle(name string) {
 	s.t.Helper()
-	s.Wait("the member of "+name+" serves nobody", 30*time.Second, func() error {
+	s.Wait("the member of "+name+" serves nobody", settleLimit, func() error {
 		st, err := s.Status(name)
 		if err != nil {
 			return err
@@ -214,7 +214,7 @@ func (s *secondaries) holds(owner, text string, hosts ...string) {
 		want = fmt.Sprintf("%q", text)
 	}
 	for _, h := range hosts {
-		s.Wait(fmt.Sprintf("%s says %s for %s", h, want, owner), 30*time.Second, func() error {
+		s.Wait(fmt.Sprintf("%s says %s for %s", h, want, owner), settleLimit, func() error {
 			if got := s.Ask(clientHost, s.Addr(h), owner+"."+s.Domain, dns.TypeTXT); got != want {
 				return errors.New(got)
 			}

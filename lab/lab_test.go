@@ -173,7 +173,8 @@ func (l *Lab) close() {
 	}
 	if l.t.Failed() {
 		for _, n := range l.names {
-			l.t.Logf("the end of %s's log, etcd's own lines left out:\n%s", n, tail(without(l.Log(n), `"logger":"etcd"`), 40))
+			log := without(without(l.Log(n), `"logger":"etcd"`), historyAddr.String()+":")
+			l.t.Logf("the end of %s's log, etcd's own lines and the history's transfers left out:\n%s", n, tail(log, 40))
 		}
 	}
 	if err := l.net.remove(); err != nil {
