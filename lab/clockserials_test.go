@@ -168,7 +168,7 @@ func (s *secondaries) storm(r storm, round int, w *history) {
 func (s *secondaries) step(clock time.Duration, w *history) {
 	s.t.Helper()
 	for range 3 {
-		serial := s.quiet(w)
+		serial := s.quiet(w.serials)
 		s.SetClock(stepped, clock)
 		if poll(1500*time.Millisecond, func() error {
 			if now := w.agreed(s.names); now != serial && now != 0 {
