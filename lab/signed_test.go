@@ -81,7 +81,7 @@ func (s *secondaries) lostDisk(t *testing.T, w *history) {
 		t.Logf("%s answered without signatures for %v", name, began[true].Sub(from).Round(time.Millisecond))
 	}
 	// Its member is replaced, which changes the zone; what equal transfers must not pass for what a secondary pulled.
-	s.WaitHealthy()
+	s.voters(s.Names()...)
 	s.quiet(w.serials)
 	s.equal(t, s.Domain)
 }
