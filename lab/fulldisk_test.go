@@ -26,7 +26,7 @@ func TestFullDisk(t *testing.T) {
 	full := smallDisk(t, l, name)
 	l.Start(name)
 	l.WaitHealthy()
-	w := l.watchSerials(name)
+	w := l.watchSerials(l.Domain, name)
 	defer func() {
 		for _, f := range w.stop() {
 			t.Error(f)

@@ -29,7 +29,7 @@ const (
 func (h *hostile) spoofed(t *testing.T) {
 	v := h.victim(t)
 	defer v.close()
-	node4, node6 := h.host(h.target).addr, h.host(h.target).addr6()
+	node4, node6 := h.host(h.target).in(ipv4), h.host(h.target).in(ipv6)
 	srv := Question{h.service("server"), dns.TypeSRV}
 	apex := Question{h.Domain, dns.TypeANY}
 	bulk := Question{"bulk7." + h.Domain, dns.TypeTXT}
@@ -59,7 +59,7 @@ func (h *hostile) spoofed(t *testing.T) {
 	} {
 		sender := h.forger(t, k.to)
 		packet := func(n int) (src netip.Addr, payload []byte) {
-			src = h.host(victimHost).addr6()
+			src = h.host(victimHost).in(ipv6)
 			if k.to.Is4() {
 				// A /24 for each kind, so that none is limited for another.
 				src = netip.AddrFrom4([4]byte{10, 5, byte(i), 99})

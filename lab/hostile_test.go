@@ -110,9 +110,9 @@ func bootHostile(t *testing.T) *hostile {
 		fmt.Fprintf(&records, "        record bulk%d TXT%s\n", i, strings.Repeat(fmt.Sprintf(" %q", strings.Repeat("x", 250)), 4))
 	}
 	l := New(t, Options{IPv6: true, Edit: func(node, corefile string) string {
-		return strings.Replace(withTransfer(node, corefile), "etcdsrv {\n", "etcdsrv {\n"+records.String(), 1)
+		return strings.Replace(withTransfer(corefile, secondaryAddrs), "etcdsrv {\n", "etcdsrv {\n"+records.String(), 1)
 	}})
-	h := &hostile{secondaries: secondariesOf(l), target: "infra0"}
+	h := &hostile{secondaries: secondariesOf(l, secondaryAddrs), target: "infra0"}
 	h.addHost(attackerHost, attackerAddr)
 	h.addHost(victimHost, victimAddr)
 	for host, net := range map[string]netip.Prefix{attackerHost: crowdNet, victimHost: victimNet} {

@@ -23,7 +23,7 @@ const (
 // malformed sends what no client sends.
 func (h *hostile) malformed(t *testing.T) {
 	kinds := h.malformedPackets(t)
-	for _, at := range []netip.Addr{h.host(h.target).addr, h.host(h.target).addr6()} {
+	for _, at := range []netip.Addr{h.host(h.target).in(ipv4), h.host(h.target).in(ipv6)} {
 		sent := h.flood(t, at, floodPackets/2, floodTime/2, func(i int) []byte {
 			p := kinds[i%len(kinds)](i)
 			if len(p) >= 4096 && i/len(kinds)%50 > 0 { // a packet in fifty fragments is worth fifty

@@ -28,7 +28,7 @@ func (h *hostile) transfers(t *testing.T) {
 	got := 0
 	transfer := func() {
 		t.Helper()
-		zone, err := h.transfer(knotHost, h.Addr(h.target), h.key, h.secret)
+		zone, err := h.transfer(request{knotHost, h.Addr(h.target), h.Domain, h.key, h.secret})
 		if err != nil || len(zone) < 300 {
 			t.Errorf("a secondary gets %d records: %v", len(zone), err)
 		}
@@ -45,7 +45,7 @@ func (h *hostile) transfers(t *testing.T) {
 		for _, host := range []string{attackerHost, nsdHost, bindHost} {
 			m := h.mob(t, 53)
 			m.host = host
-			from := func(int) netip.Addr { return h.host(host).addr }
+			from := func(int) netip.Addr { return h.host(host).in(ipv4) }
 			if host == attackerHost {
 				from = crowd(50)
 			}
@@ -61,7 +61,7 @@ func (h *hostile) transfers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.flood(t, h.host(h.target).addr, 2000, time.Second, func(int) []byte { return b })
+			h.flood(t, h.host(h.target).in(ipv4), 2000, time.Second, func(int) []byte { return b })
 		}
 		transfer()
 	}
@@ -85,7 +85,7 @@ func (h *hostile) changes(t *testing.T) {
 		}
 		packets = append(packets, b, b[:len(b)-3], h.signedWith(t, m, "other.", "b3RoZXI=")[2:])
 	}
-	sent := h.flood(t, h.host(h.target).addr, floodPackets/2, floodTime/2, func(i int) []byte { return packets[i%len(packets)] })
+	sent := h.flood(t, h.host(h.target).in(ipv4), floodPackets/2, floodTime/2, func(i int) []byte { return packets[i%len(packets)] })
 	m := h.mob(t, 53)
 	m.connect(t, 500, crowd(50), func(i, fd int) {
 		p := packets[i%len(packets)]

@@ -28,8 +28,8 @@ type Options struct {
 	SrvName string
 	// Plain makes a cluster without TLS.
 	Plain bool
-	// IPv6 gives every node its IPv6 address as well.
-	IPv6 bool
+	// IPv6 makes parent, resolver and nodes known by an IPv6 address as well. IPv6Only gives no host an IPv4 one.
+	IPv6, IPv6Only bool
 	// Clocks gives each node a clock that SetClock sets.
 	Clocks bool
 	// Init are more arguments for etcd-dns init.
@@ -92,6 +92,9 @@ func build(t testing.TB, o Options, f flavor) *Lab {
 	if l.net, err = newNetwork(prefix); err != nil {
 		t.Fatal(err)
 	}
+	if (o.IPv6 || o.IPv6Only) && !hasIPv6() {
+		unable(t, "this kernel speaks no IPv6")
+	}
 	l.addHosts()
 	l.serveParent(f.prepare(l))
 	l.startResolver()
@@ -117,11 +120,17 @@ func (l *Lab) addHosts() {
 	}
 }
 
+// addHost makes a host with an address and, unless that is one of IPv6, the IPv6 one that goes with it; in a lab of IPv6
+// with the latter alone.
 func (l *Lab) addHost(name string, addr netip.Addr) *host {
 	l.t.Helper()
-	h, err := l.net.add(name, l.dir, addr)
+	h, err := l.net.add(name, l.dir, l.addresses(addr))
+	resolvConf := ""
+	for _, a := range l.known(l.addresses(resolverAddr)) {
+		resolvConf += "nameserver " + a.String() + "\n"
+	}
 	for file, text := range map[string]string{
-		"resolv.conf":   "nameserver " + resolverAddr.String() + "\n",
+		"resolv.conf":   resolvConf,
 		"hosts":         "127.0.0.1 localhost\n::1 localhost\n",
 		"nsswitch.conf": "hosts: files dns\n",
 		"machine-id":    fmt.Sprintf("%032x\n", addr.AsSlice()),
@@ -134,6 +143,19 @@ func (l *Lab) addHost(name string, addr netip.Addr) *host {
 		l.t.Fatal(err)
 	}
 	return h
+}
+
+// addresses are those of a host's interface.
+func (l *Lab) addresses(addr netip.Addr) []netip.Addr {
+	switch {
+	case addr.Is6():
+		return []netip.Addr{addr}
+	case l.IPv6Only:
+		return []netip.Addr{addr6(addr)}
+	case hasIPv6():
+		return []netip.Addr{addr, addr6(addr)}
+	}
+	return []netip.Addr{addr}
 }
 
 func (l *Lab) host(name string) *host {
@@ -151,7 +173,8 @@ func (l *Lab) close() {
 	}
 	if l.t.Failed() {
 		for _, n := range l.names {
-			l.t.Logf("the end of %s's log, etcd's own lines left out:\n%s", n, tail(without(l.Log(n), `"logger":"etcd"`), 40))
+			log := without(without(l.Log(n), `"logger":"etcd"`), historyAddr.String()+":")
+			l.t.Logf("the end of %s's log, etcd's own lines and the history's transfers left out:\n%s", n, tail(log, 40))
 		}
 	}
 	if err := l.net.remove(); err != nil {
@@ -188,31 +211,54 @@ func (l *Lab) Cut(a, b string) {
 // CutFrom loses what a sends to b, and nothing that b sends to a.
 func (l *Lab) CutFrom(a, b string) {
 	l.t.Helper()
-	l.setCut(cut{l.host(a).addr, l.host(b).addr}, true)
+	l.setCut(l.host(a), l.host(b), true)
 }
 
 // Heal ends what Cut and CutFrom did between a and b.
 func (l *Lab) Heal(a, b string) {
 	l.t.Helper()
-	l.setCut(cut{l.host(a).addr, l.host(b).addr}, false)
-	l.setCut(cut{l.host(b).addr, l.host(a).addr}, false)
+	l.setCut(l.host(a), l.host(b), false)
+	l.setCut(l.host(b), l.host(a), false)
 }
 
 // CutNode pulls the host's only cable; HealNode plugs it in again.
 func (l *Lab) CutNode(name string) {
 	l.t.Helper()
-	l.setCut(cut{from: l.host(name).addr}, true)
-	l.setCut(cut{to: l.host(name).addr}, true)
+	l.setCut(l.host(name), nil, true)
+	l.setCut(nil, l.host(name), true)
 }
 
 // HealNode ends what CutNode did.
 func (l *Lab) HealNode(name string) {
 	l.t.Helper()
-	l.setCut(cut{from: l.host(name).addr}, false)
-	l.setCut(cut{to: l.host(name).addr}, false)
+	l.setCut(l.host(name), nil, false)
+	l.setCut(nil, l.host(name), false)
 }
 
-func (l *Lab) setCut(c cut, dead bool) {
+// CutFamily makes the hub carry nothing of one family, ipv4 or ipv6; HealFamily ends that.
+func (l *Lab) CutFamily(family string) {
+	l.t.Helper()
+	l.set(cut{family: family}, true)
+}
+
+// HealFamily ends what CutFamily did.
+func (l *Lab) HealFamily(family string) {
+	l.t.Helper()
+	l.set(cut{family: family}, false)
+}
+
+// setCut cuts or heals one direction in every family; nil stands for everybody.
+func (l *Lab) setCut(from, to *host, dead bool) {
+	l.t.Helper()
+	for _, family := range []string{ipv4, ipv6} {
+		c := cut{family, from.in(family), to.in(family)}
+		if c.from.IsValid() == (from != nil) && c.to.IsValid() == (to != nil) {
+			l.set(c, dead)
+		}
+	}
+}
+
+func (l *Lab) set(c cut, dead bool) {
 	l.t.Helper()
 	if err := l.net.set(c, dead); err != nil {
 		l.t.Fatal(err)
@@ -264,8 +310,24 @@ func (l *Lab) Holds(what string, during time.Duration, cond func() error) {
 // Names are the nodes, infra0 first.
 func (l *Lab) Names() []string { return slices.Clone(l.names) }
 
-// Addr is the address of the host called name.
-func (l *Lab) Addr(name string) string { return l.host(name).addr.String() }
+// Addr is the address of the host called name: the IPv4 one if it has one.
+func (l *Lab) Addr(name string) string { return l.host(name).addrs[0].String() }
+
+// Addrs are the addresses that others know the host by, see Options.
+func (l *Lab) Addrs(name string) (out []string) {
+	for _, a := range l.known(l.host(name).addrs) {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+// known leaves out what nobody is told of: hosts have IPv6 addresses in racks that do not speak IPv6, too.
+func (l *Lab) known(addrs []netip.Addr) []netip.Addr {
+	if l.IPv6 {
+		return addrs
+	}
+	return addrs[:1]
+}
 
 // errorf makes the errors of conditions, which nobody looks into.
 func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }

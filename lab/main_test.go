@@ -78,14 +78,18 @@ var forbidden = sync.OnceValue(func() string {
 	return ""
 })
 
-// need skips the test when the lab cannot be built, and fails it instead where lab/install.sh should have run: on
-// Debian as root with CI=true.
+// need skips the test when the lab cannot be built.
 func need(t testing.TB) {
 	t.Helper()
-	why := missing()
-	if why == "" {
-		return
+	if why := missing(); why != "" {
+		unable(t, why)
 	}
+}
+
+// unable skips the test, and fails it instead where everything should be there: on Debian as root with CI=true, after
+// lab/install.sh.
+func unable(t testing.TB, why string) {
+	t.Helper()
 	_, noDebian := os.Stat("/etc/debian_version")
 	if os.Getenv("CI") == "true" && os.Geteuid() == 0 && noDebian == nil {
 		t.Fatalf("the lab cannot be built: %s", why)

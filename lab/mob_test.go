@@ -30,7 +30,7 @@ type mob struct {
 }
 
 func (h *hostile) mob(t *testing.T, port uint16) *mob {
-	m := &mob{h: h, host: attackerHost, to: netip.AddrPortFrom(h.host(h.target).addr, port)}
+	m := &mob{h: h, host: attackerHost, to: netip.AddrPortFrom(h.host(h.target).in(ipv4), port)}
 	t.Cleanup(m.leave)
 	return m
 }

@@ -28,15 +28,41 @@ type host struct {
 	name string
 	// ns is the network namespace, dir the folder of the host's files.
 	ns, dir string
-	addr    netip.Addr
+	// addrs are its addresses, at most one of each family.
+	addrs []netip.Addr
 	// clock says that the host has a clock of its own, ahead how far that is ahead of the true time, in nanoseconds.
 	clock bool
 	ahead atomic.Int64
 }
 
-// addr6 is the host's IPv6 address: the IPv4 one in the last four groups' place, 10.0.1.10 → fd00::10:0:1:10.
-func (h *host) addr6() netip.Addr {
-	return netip.MustParseAddr("fd00::" + strings.ReplaceAll(h.addr.String(), ".", ":"))
+// addr6 is the IPv6 address beside an IPv4 one, which stands in the last four groups: 10.0.1.10 → fd00::10:0:1:10.
+func addr6(a netip.Addr) netip.Addr {
+	return netip.MustParseAddr("fd00::" + strings.ReplaceAll(a.String(), ".", ":"))
+}
+
+// The families, as the command ip calls them.
+const (
+	ipv4 = "-4"
+	ipv6 = "-6"
+)
+
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return ipv4
+	}
+	return ipv6
+}
+
+// in is the host's address of a family; the invalid one if it has none, or if there is no host.
+func (h *host) in(family string) netip.Addr {
+	if h != nil {
+		for _, a := range h.addrs {
+			if familyOf(a) == family {
+				return a
+			}
+		}
+	}
+	return netip.Addr{}
 }
 
 // network is the wires: every host hangs on a router of its own link, the hub, so that any one direction between any
@@ -48,8 +74,11 @@ type network struct {
 	cuts   map[cut]bool
 }
 
-// cut is one direction that carries nothing. The zero address stands for everybody.
-type cut struct{ from, to netip.Addr }
+// cut is one direction that carries nothing of one family. The zero address stands for everybody.
+type cut struct {
+	family   string
+	from, to netip.Addr
+}
 
 func (n *network) hub() string { return n.prefix + "-hub" }
 
@@ -75,8 +104,8 @@ func hasIPv6() bool {
 }
 
 // add makes a host and its link.
-func (n *network) add(name, dir string, addr netip.Addr) (*host, error) {
-	h := &host{name: name, ns: n.prefix + "-" + name, dir: filepath.Join(dir, name), addr: addr}
+func (n *network) add(name, dir string, addrs []netip.Addr) (*host, error) {
+	h := &host{name: name, ns: n.prefix + "-" + name, dir: filepath.Join(dir, name), addrs: addrs}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -86,23 +115,14 @@ func (n *network) add(name, dir string, addr netip.Addr) (*host, error) {
 	if err := ip("link", "add", "eth0", "netns", h.ns, "type", "veth", "peer", "name", name, "netns", n.hub()); err != nil {
 		return nil, err
 	}
-	inside := []string{
-		"link set lo up", "link set eth0 up",
-		"addr add " + addr.String() + "/32 dev eth0",
-		"route add default via 169.254.0.1 dev eth0 onlink",
-	}
-	outside := []string{
-		"link set lo up", "link set " + name + " up",
-		"addr add 169.254.0.1/32 dev " + name,
-		"route add " + addr.String() + "/32 dev " + name,
-	}
-	if hasIPv6() {
-		inside = append(inside,
-			"addr add "+h.addr6().String()+"/128 dev eth0 nodad",
-			"route add default via fe80::1 dev eth0 onlink")
-		outside = append(outside,
-			"addr add fe80::1/64 dev "+name+" nodad",
-			"route add "+h.addr6().String()+"/128 dev "+name)
+	inside, outside := []string{"link set lo up", "link set eth0 up"}, []string{"link set lo up", "link set " + name + " up"}
+	for _, a := range addrs {
+		gateway, length, mode := "169.254.0.1", "/32", ""
+		if a.Is6() {
+			gateway, length, mode = "fe80::1", "/128", " nodad"
+		}
+		inside = append(inside, "addr add "+a.String()+length+" dev eth0"+mode, "route add default via "+gateway+" dev eth0 onlink")
+		outside = append(outside, "addr add "+gateway+length+" dev "+name+mode, "route add "+a.String()+length+" dev "+name)
 	}
 	if err := ipBatch(h.ns, inside...); err != nil {
 		return nil, err
@@ -112,7 +132,13 @@ func (n *network) add(name, dir string, addr netip.Addr) (*host, error) {
 	}
 	n.hosts[name] = h
 	// A closed port says so each time, not once a second, so that nobody waits for nothing.
-	return h, inNetns(h.ns, func() error { return os.WriteFile("/proc/sys/net/ipv4/icmp_ratelimit", []byte("0"), 0) })
+	return h, inNetns(h.ns, func() error {
+		err := os.WriteFile("/proc/sys/net/ipv4/icmp_ratelimit", []byte("0"), 0)
+		if err == nil && hasIPv6() {
+			err = os.WriteFile("/proc/sys/net/ipv6/icmp/ratelimit", []byte("0"), 0)
+		}
+		return err
+	})
 }
 
 // etc writes a file that the host's processes see in /etc in place of the machine's, which must have one too.
@@ -138,32 +164,15 @@ func (n *network) set(c cut, dead bool) error {
 		verb = "del"
 		delete(n.cuts, c)
 	}
-	if err := ip(n.rule("-4", verb, c)...); err != nil || !hasIPv6() {
-		return err
-	}
-	return ip(n.rule("-6", verb, cut{n.six(c.from), n.six(c.to)})...)
+	return ip("-n", n.hub(), c.family, "rule", verb, "pref", "100", "from", orAll(c.from), "to", orAll(c.to), "blackhole")
 }
 
-// six finds the IPv6 address of the host that has the IPv4 address a.
-func (n *network) six(a netip.Addr) netip.Addr {
-	for _, h := range n.hosts {
-		if h.addr == a {
-			return h.addr6()
-		}
+// orAll is an address as a routing rule has it.
+func orAll(a netip.Addr) string {
+	if !a.IsValid() {
+		return "all"
 	}
-	return netip.Addr{}
-}
-
-// rule is the command that adds or deletes the hub's routing rule for a cut.
-func (n *network) rule(family, verb string, c cut) []string {
-	from, to := "all", "all"
-	if c.from.IsValid() {
-		from = c.from.String()
-	}
-	if c.to.IsValid() {
-		to = c.to.String()
-	}
-	return []string{"-n", n.hub(), family, "rule", verb, "pref", "100", "from", from, "to", to, "blackhole"}
+	return a.String()
 }
 
 // remove takes everything away again. Every process is killed, so nothing is left that writes into the lab's folder.

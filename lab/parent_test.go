@@ -21,21 +21,16 @@ const (
 	rootZone = `$TTL 3600
 .                 SOA a.root. hostmaster.root. 1 1800 900 604800 60
 .                 NS  a.root.
-a.root.           A   10.0.0.53
 example.com.      NS  ns.example.com.
-ns.example.com.   A   10.0.0.53
 `
 	exampleZone = `$ORIGIN example.com.
 $TTL 60
 @    SOA ns hostmaster %d 1800 900 604800 60
 @    NS  ns
-ns   A   10.0.0.53
 `
-	rootHints = ". 3600 NS a.root.\na.root. 3600 A 10.0.0.53\n"
 
 	nsdConf = `server:
-  ip-address: 10.0.0.53
-  server-count: 1
+%[2]s  server-count: 1
   username: ""
   chroot: ""
   zonesdir: "%[1]s"
@@ -55,8 +50,8 @@ zone:
   zonefile: "example.com.zone"
 `
 	unboundConf = `server:
-  interface: 10.0.0.2
-  access-control: 0.0.0.0/0 allow
+%[2]s  access-control: 0.0.0.0/0 allow
+  access-control: ::/0 allow
   do-daemonize: no
   num-threads: 1
   username: ""
@@ -68,7 +63,8 @@ zone:
   log-queries: yes
   root-hints: "%[1]s/root.hints"
   module-config: "iterator"
-  do-ip6: no
+  do-ip4: %[3]s
+  do-ip6: %[4]s
 remote-control:
   control-enable: yes
   control-interface: "%[1]s/control"
@@ -81,13 +77,46 @@ func (l *Lab) serveParent(delegation string) {
 	l.t.Helper()
 	h := l.host(parentHost)
 	l.writeDelegation(delegation)
-	l.write(h, "root.zone", rootZone)
-	l.write(h, "nsd.conf", fmt.Sprintf(nsdConf, h.dir))
+	l.write(h, "root.zone", rootZone+l.addressRecords("a.root.")+l.addressRecords("ns.example.com."))
+	l.write(h, "nsd.conf", fmt.Sprintf(nsdConf, h.dir, l.each(parentHost, "  ip-address: %s\n")))
 	l.parent = l.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
 	l.Wait("NSD answers", 10*time.Second, func() error {
 		_, err := l.Query(parentHost, l.Addr(parentHost), l.Domain, dns.TypeNS)
 		return err
 	})
+}
+
+// example is the zone example.com without a delegation. Its server has an IPv4 address for others than a rack of IPv6.
+func (l *Lab) example(serial uint32) string {
+	zone := fmt.Sprintf(exampleZone, serial) + l.addressRecords("ns.example.com.")
+	if l.IPv6Only {
+		zone += "ns.example.com. 3600 A " + parentAddr.String() + "\n"
+	}
+	return zone
+}
+
+// addressRecords are those of the parent's server under one of its names.
+func (l *Lab) addressRecords(name string) (records string) {
+	for _, a := range l.Addrs(parentHost) {
+		records += name + " 3600 " + addressType(a) + " " + a + "\n"
+	}
+	return records
+}
+
+// addressType is the type of the record that holds an address.
+func addressType(addr string) string {
+	if strings.Contains(addr, ":") {
+		return "AAAA"
+	}
+	return "A"
+}
+
+// each is a line for each address of a host.
+func (l *Lab) each(hostName, format string) (lines string) {
+	for _, a := range l.Addrs(hostName) {
+		lines += fmt.Sprintf(format, a)
+	}
+	return lines
 }
 
 // writeDelegation writes example.com with the records given, which must all be at or below the domain: nothing else
@@ -107,7 +136,7 @@ func (l *Lab) writeDelegation(records string) {
 		l.t.Fatalf("no delegation (%v):\n%s", err, records)
 	}
 	l.serial++
-	l.write(l.host(parentHost), "example.com.zone", fmt.Sprintf(exampleZone, l.serial)+records)
+	l.write(l.host(parentHost), "example.com.zone", l.example(l.serial)+records)
 }
 
 // reloadParent makes NSD read its zones again.
@@ -133,17 +162,21 @@ func (l *Lab) reloadParent() {
 func (l *Lab) startResolver() {
 	l.t.Helper()
 	h := l.host(resolverHost)
-	l.write(h, "root.hints", rootHints)
-	l.write(h, "unbound.conf", fmt.Sprintf(unboundConf, h.dir))
+	l.write(h, "root.hints", l.rootHints())
+	yes := map[bool]string{true: "yes", false: "no"}
+	l.write(h, "unbound.conf", fmt.Sprintf(unboundConf, h.dir, l.each(resolverHost, "  interface: %s\n"), yes[!l.IPv6Only], yes[l.IPv6 || l.IPv6Only]))
 	l.daemon(h, "unbound", "-d", "-p", "-c", filepath.Join(h.dir, "unbound.conf"))
 	l.Wait("Unbound answers", 10*time.Second, func() error {
-		m, err := l.Query(clientHost, l.Addr(resolverHost), "ns.example.com", dns.TypeA)
+		m, err := l.Query(clientHost, l.Addr(resolverHost), "ns.example.com", dns.StringToType[addressType(l.Addr(parentHost))])
 		if err == nil && len(m.Answer) == 0 {
 			err = errors.New(m.String())
 		}
 		return err
 	})
 }
+
+// rootHints are where a resolver begins.
+func (l *Lab) rootHints() string { return ". 3600 NS a.root.\n" + l.addressRecords("a.root.") }
 
 // Flush makes the resolver forget all that it knows, and which servers it found dead.
 func (l *Lab) Flush() {

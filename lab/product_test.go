@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,11 +57,7 @@ func (l *Lab) initRack(out string) Result {
 	l.t.Helper()
 	args := []string{"init", "--domain", l.Domain, "--out", out}
 	for _, name := range l.names[:l.Nodes] {
-		addr := l.Addr(name)
-		if l.IPv6 {
-			addr += "," + l.host(name).addr6().String()
-		}
-		args = append(args, "--node", name+"="+addr)
+		args = append(args, "--node", name+"="+strings.Join(l.Addrs(name), ","))
 	}
 	if l.SrvName != "" {
 		args = append(args, "--srv-name", l.SrvName)
@@ -233,7 +230,7 @@ func (l *Lab) certFlags() []string {
 func (l *Lab) At(name string, args ...string) Result {
 	l.t.Helper()
 	scheme := map[bool]string{false: "https", true: "http"}[l.Plain]
-	flags := []string{"--endpoints", fmt.Sprintf("%s://%s:2379", scheme, l.Addr(name)), "--command-timeout", "5s"}
+	flags := []string{"--endpoints", scheme + "://" + net.JoinHostPort(l.Addr(name), "2379"), "--command-timeout", "5s"}
 	return l.Run(clientHost, "etcdctl", slices.Concat(flags, l.certFlags(), args)...)
 }
 

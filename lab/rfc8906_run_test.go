@@ -91,7 +91,7 @@ func (l *compliant) startControl() {
 		l.t.Fatal(err)
 	}
 	l.write(h, "zone", zone.Stdout)
-	l.write(h, "nsd.conf", fmt.Sprintf(controlConf, h.addr, h.dir, l.Domain, controlHost))
+	l.write(h, "nsd.conf", fmt.Sprintf(controlConf, h.in(ipv4), h.dir, l.Domain, controlHost))
 	l.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
 	l.Wait("NSD serves the signed zone", 10*time.Second, func() error { return l.hasKey(controlHost) })
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// serials watches the zone's serial at hosts.
+// serials watches a zone's serial at hosts.
 type serials struct {
 	end  chan struct{}
 	done sync.WaitGroup
@@ -27,12 +27,12 @@ type serials struct {
 	faults []string
 }
 
-// watchSerials asks every host 50 times a second, until stop.
-func (l *Lab) watchSerials(hosts ...string) *serials {
+// watchSerials asks every host for the serial of a zone 50 times a second, until stop.
+func (l *Lab) watchSerials(zone string, hosts ...string) *serials {
 	w := &serials{end: make(chan struct{}), first: map[string]map[uint32]time.Time{}, now: map[string]uint32{}, last: map[string]uint32{}, blank: map[string]bool{}}
 	for _, h := range hosts {
 		w.every(20*time.Millisecond, func() {
-			m, err := l.Query(clientHost, l.Addr(h), l.Domain, dns.TypeSOA)
+			m, err := l.Query(clientHost, l.Addr(h), zone, dns.TypeSOA)
 			w.note(h, m, err)
 		})
 	}

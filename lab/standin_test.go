@@ -42,7 +42,7 @@ func (standIn) argv(l *Lab, n *node) (argv, env []string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return []string{self}, []string{standInRole + "=node", standInAddr + "=" + n.addr.String(),
+	return []string{self}, []string{standInRole + "=node", standInAddr + "=" + l.Addr(n.name),
 		standInDomain + "=" + l.Domain, standInData + "=" + n.data()}
 }
 

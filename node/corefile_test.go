@@ -57,6 +57,13 @@ func TestParseCorefilePortAndTransport(t *testing.T) {
 	}
 }
 
+func TestParseCorefileUnmapsAddresses(t *testing.T) {
+	o := mustParse(t, strings.Replace(goodCorefile, "10.0.1.12", "::ffff:10.0.1.12 peer ::ffff:10.9.0.12\n ns ns1 ::FFFF:10.0.1.53", 1))
+	if n := o.Nodes[2]; fmt.Sprint(n.Addrs, n.Peers, o.NameServers[0].Addrs) != "[10.0.1.12] [10.9.0.12] [10.0.1.53]" {
+		t.Errorf("got %v, %v and %v", n.Addrs, n.Peers, o.NameServers)
+	}
+}
+
 func TestParseCorefileFoldsCase(t *testing.T) {
 	o, err := ParseCorefile("Corefile", []byte(strings.Replace(goodCorefile, "infra0", "Infra0", 1)))
 	if err != nil {
@@ -106,6 +113,15 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"reserved suffix", "infra2", "a-peer", 7, "-peer", "such as infra0"},
 		{"not an address", "10.0.1.12", "10.0.1.300", 7, `"10.0.1.300" is not an IP address`, "without port"},
 		{"unspecified address", "10.0.1.12", "0.0.0.0", 7, "cannot be a node's address", "unicast"},
+		{"IPv4-mapped unspecified address", "10.0.1.12", "::ffff:0.0.0.0", 7, "::ffff:0.0.0.0 cannot be a node's address", "unicast"},
+		{"link-local address", "10.0.1.12", "fe80::1", 7, "fe80::1 cannot be a node's address", "that the other machines reach it by"},
+		{"address with a zone", "10.0.1.12", "fe80::1%eth0", 7, "fe80::1%eth0 cannot be a node's address", "that the other machines reach it by"},
+		{"global address with a zone", "10.0.1.12", "fd00::12%eth0", 7, "fd00::12%eth0 cannot be a node's address", "that the other machines reach it by"},
+		{"peer address with a zone", "10.0.1.12", "10.0.1.12 peer fe80::1%eth0", 7, "fe80::1%eth0 cannot be a node's address", "that the other machines reach it by"},
+		{"IPv4-mapped duplicate address", "10.0.1.12", "::ffff:10.0.1.10", 7, "address 10.0.1.10 stands here and at node infra0 in line 5", "its own address"},
+		{"address in brackets", "10.0.1.12", "[fd00::12]", 7, `"[fd00::12]" is not an IP address`, "without port"},
+		{"name server with a zone", "bundle cluster.bundle", "ns ns1 fe80::1%eth0", 3, "fe80::1%eth0 cannot be a name server's address", "that resolvers reach it by"},
+		{"name server at any address", "bundle cluster.bundle", "ns ns1 ::", 3, ":: cannot be a name server's address", "that resolvers reach it by"},
 		{"cluster ssl", "node infra2 10.0.1.12", "cluster ssl {\n node infra2 10.0.1.12\n}", 7, `"ssl" cannot name a cluster`, "such as foo"},
 		{"cluster ssl-x", "node infra2 10.0.1.12", "cluster ssl-x {\n node infra2 10.0.1.12\n}", 7, "collide with the TLS names", "such as foo"},
 		{"cluster too long", "node infra2 10.0.1.12", "cluster " + strings.Repeat("c", 47) + " {\n node infra2 10.0.1.12\n}", 7, "47 octets", "such as foo"},

@@ -204,7 +204,7 @@ func exchangeOnce(ctx context.Context, at netip.AddrPort, name string, t uint16)
 	return m, err
 }
 
-// nameServerAddrs lists every address of the NS set. Name servers outside of the zone are looked up.
+// nameServerAddrs lists every address of the NS set that this machine has a route to. Name servers outside of the zone are looked up.
 func nameServerAddrs(ctx context.Context, r *roster.Roster, port uint16) (out []nameServerAddr) {
 	for _, ns := range r.NameServers {
 		addrs, p := ns.Addrs, uint16(dnsPort)
@@ -222,7 +222,7 @@ func nameServerAddrs(ctx context.Context, r *roster.Roster, port uint16) (out []
 				out = append(out, nameServerAddr{name: ns.Name, err: err})
 			}
 		}
-		for _, a := range addrs {
+		for _, a := range parent.Routed(addrs) {
 			out = append(out, nameServerAddr{name: ns.Name, at: netip.AddrPortFrom(a.Unmap(), p)})
 		}
 	}

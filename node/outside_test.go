@@ -43,7 +43,8 @@ func TestOutside(t *testing.T) {
 			"version.bind. CH": "NOERROR 17", "rack1.example.org. IN": "NOERROR"}},
 		{"our block is the root's, too", "rack1.example.org:0 .:0 {\n bind 127.0.0.1\n etcdsrv\n}\n", plainDoors, refused},
 		{"the root at another transport", "tls://.:0 {\n bind 127.0.0.1\n acl {\n  filter\n }\n}\n" + fmt.Sprintf(ours, ""), plainDoors, refused},
-		{"the root at every address", ".:0 {\n acl {\n  filter\n }\n}\n" + fmt.Sprintf(ours, ""), plainDoors, map[string]string{"rack1.example.org. IN": "NOERROR"}},
+		// Which of the two servers is asked is not known; CoreDNS takes no zone at one address and at every address.
+		{"the root at every address is taken", ".:0 {\n acl {\n  filter\n }\n}\n" + fmt.Sprintf(ours, ""), plainDoors, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			at := startCoreDNS(t, c.corefile)

@@ -12,8 +12,6 @@ import (
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/miekg/dns"
-
-	"github.com/etcd-dns/etcd-dns/roster"
 )
 
 // stanza is the state of reading one etcdsrv block.
@@ -369,43 +367,6 @@ func badLabel(s string) string {
 		}
 	}
 	return ""
-}
-
-func (p *stanza) addr(s string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(s)
-	switch {
-	case err != nil:
-		return a, p.errorf("%q is not an IP address", "write an IPv4 or IPv6 address without port or prefix length", s)
-	case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast():
-		return a, p.errorf("%s cannot be a node's address", "write the unicast address that the other machines reach it by", s)
-	}
-	a = a.Unmap()
-	for _, n := range p.o.Nodes {
-		if slices.Contains(n.Addrs, a) || slices.Contains(n.Peers, a) {
-			return a, p.errorf("address %s stands here and at node %s in line %d", "give each node its own address", a, n.Name, n.Line)
-		}
-	}
-	return a, nil
-}
-
-// ns reads NAME [ADDRESS…]; a name without a dot is a node or lies below the domain.
-func (p *stanza) ns(args []string) error {
-	if len(args) == 0 {
-		return p.errorf("ns without a name", "write ns NAME, such as ns infra0 or ns ns1.example.net")
-	}
-	s := roster.NameServer{Name: strings.ToLower(args[0])}
-	if _, ok := dns.IsDomainName(s.Name); !ok {
-		return p.errorf("%q is not a domain name", "write the name server's host name", args[0])
-	}
-	for _, a := range args[1:] {
-		addr, err := netip.ParseAddr(a)
-		if err != nil {
-			return p.errorf("%q is not an IP address", "write an IPv4 or IPv6 address without port", a)
-		}
-		s.Addrs = append(s.Addrs, addr.Unmap())
-	}
-	p.o.NameServers = append(p.o.NameServers, s)
-	return nil
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -60,12 +60,9 @@ func (p *stanza) transferWord(b *transferBlock) error {
 	case word == "to":
 		return p.errorf("`to` without an address", "write the secondaries' addresses, such as to 192.0.2.53")
 	case word == "source" && len(args) == 1 && !b.source.IsValid():
-		a, err := netip.ParseAddr(args[0])
-		if err != nil {
-			return p.errorf("%q is not an IP address", "write the address of this node that NOTIFY shall come from", args[0])
-		}
-		b.source = a.Unmap()
-		return nil
+		var err error
+		b.source, err = p.unicast(args[0], "where NOTIFY comes from", "write an address of this node that the secondaries know")
+		return err
 	case word == "source":
 		return p.errorf("expected one source with one address", "write the address of this node that NOTIFY shall come from")
 	}
@@ -87,8 +84,8 @@ func (p *stanza) transferTo(b *transferBlock, s string) error {
 		return nil
 	}
 	to, err := addrPort(s)
-	if err != nil || to.Addr().Zone() != "" || to.Addr().IsUnspecified() || to.Addr().IsMulticast() {
-		return p.errorf("%q is not an address", "write an address, one with its port, a network, or *: 192.0.2.53, 192.0.2.53:5300, [2001:db8::53]:5300, 192.0.2.0/24", s)
+	if err != nil || to.Addr().Zone() != "" || to.Addr().IsUnspecified() || to.Addr().IsMulticast() || to.Addr().IsLinkLocalUnicast() {
+		return p.errorf("%q is not an address of a secondary", "write an address, one with its port, a network, or *: 192.0.2.53, 192.0.2.53:5300, [2001:db8::53]:5300, 192.0.2.0/24", s)
 	}
 	b.to = append(b.to, to)
 	b.from = append(b.from, netip.PrefixFrom(to.Addr(), to.Addr().BitLen()))

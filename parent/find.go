@@ -73,7 +73,7 @@ func joinCause(what string, err error) string {
 	return what
 }
 
-// addresses returns a host's addresses of both families.
+// addresses returns a host's addresses of both families, see Routed.
 func (a Asker) addresses(ctx context.Context, host string) (out []netip.Addr, err error) {
 	var errs []error
 	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
@@ -88,7 +88,7 @@ func (a Asker) addresses(ctx context.Context, host string) (out []netip.Addr, er
 			}
 		}
 	}
-	return out, errors.Join(errs...)
+	return Routed(out), errors.Join(errs...)
 }
 
 // addressOf returns the address of an A or AAAA record.

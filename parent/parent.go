@@ -53,7 +53,8 @@ type View struct {
 	Domain, Zone string
 	// Primary is the SOA's MNAME, where updates go (RFC 2136 §4.3).
 	Primary string
-	// Servers has an entry for each address of the parent's NS set, in its order; it is never empty.
+	// Servers has an entry for each address of the parent's NS set that this machine has a route to, in its order; it is
+	// never empty.
 	Servers []Server
 }
 

@@ -99,7 +99,7 @@ func checkSRVTargetsResolve(ctx context.Context, t Target) CheckResult {
 			err = errors.New("no address")
 		}
 		if err != nil {
-			f.fail("publish "+host+". 30 IN A ADDRESS", "the SRV target %s does not resolve (%v), so etcd would leave the member out", host, err)
+			f.fail("publish "+host+". 30 IN A ADDRESS, or AAAA", "the SRV target %s does not resolve (%v), so etcd would leave the member out", host, err)
 		}
 	}
 	return f.result("all %d targets of %s resolve", len(set.records), set.name)
@@ -196,7 +196,7 @@ func (t Target) checkHostIsLocal(ctx context.Context, f *findings, host string, 
 			return
 		}
 		if addrs, err = t.Resolver.LookupNetIP(ctx, "ip", hostName(host)+"."); err != nil {
-			f.fail("publish "+hostName(host)+". 30 IN A "+local[0].String(), "the peer host %s does not resolve: %v", host, err)
+			f.fail(fmt.Sprintf("publish %s. 30 IN %s %s", hostName(host), addressType(local[0]), local[0]), "the peer host %s does not resolve: %v", host, err)
 			return
 		}
 	}
@@ -208,7 +208,7 @@ func (t Target) checkHostIsLocal(ctx context.Context, f *findings, host string, 
 		}
 		foreign = append(foreign, a.Unmap())
 	}
-	hint := fmt.Sprintf("publish %s. 30 IN A with an address of this host; ip -brief address", hostName(host))
+	hint := fmt.Sprintf("publish %s. 30 IN %s %s, or another address of this host; ip -brief address", hostName(host), addressType(local[0]), local[0])
 	switch {
 	case len(foreign) == 0:
 	case len(foreign) == len(addrs):
@@ -216,6 +216,14 @@ func (t Target) checkHostIsLocal(ctx context.Context, f *findings, host string, 
 	default:
 		f.warn(hint, "the peer host %s also has the address %s, which is not this host's", host, joinAddrs(foreign))
 	}
+}
+
+// addressType is the type of the record that holds an address.
+func addressType(a netip.Addr) string {
+	if a.Is4() {
+		return "A"
+	}
+	return "AAAA"
 }
 
 func joinAddrs(addrs []netip.Addr) string {

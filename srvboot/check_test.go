@@ -203,6 +203,7 @@ func TestDNSChecks(t *testing.T) {
 		{"an address of another", "peer-address", url(ssl, "https://10.0.1.11:2380"), LevelFail, []string{"10.0.1.11"}},
 		{"loopback", "peer-address", url(ssl, "https://127.0.1.10:2380"), LevelOK, nil},
 		{"does not resolve", "peer-address", url(ssl, "https://n5.rack.test:2380"), LevelFail, []string{"n5.rack.test. 30 IN A 10.0.1.10"}},
+		{"does not resolve, without IPv4", "peer-address", url(ssl, "https://n5.rack.test:2380").with(func(t *Target) { t.LocalAddrs = t.LocalAddrs[1:] }), LevelFail, []string{"n5.rack.test. 30 IN AAAA fd00::10"}},
 		{"nobody's", "peer-address", Target{Domain: "rack.test", Resolver: ssl.Resolver}, LevelSkip, nil},
 
 		{"fine", "node-name", ssl, LevelOK, nil},

@@ -33,9 +33,9 @@ func checkDelegation(ctx context.Context, t Target) CheckResult {
 	}
 	asked := 0
 	for _, s := range servers {
-		reply, err := q.ask(ctx, s.addr, q.domain, dns.TypeNS)
+		reply, err := q.ask(ctx, s)
 		if err != nil {
-			f.warn(fmt.Sprintf("dig +norec @%s NS %s", s.addr.Addr(), q.domain), "the name server %s of %s does not answer: %v", s.name, parent, err)
+			f.warn(fmt.Sprintf("dig +norec @%s NS %s", s.addrs[0], q.domain), "the name server %s of %s does not answer: %v", s.name, parent, err)
 			continue
 		}
 		asked++
@@ -52,14 +52,15 @@ type delegationQuery struct {
 	domain string
 }
 
-type nameServerAddr struct {
-	name string
-	addr netip.AddrPort
+// nameServer is one name server of the parent zone with its addresses, one at least.
+type nameServer struct {
+	name  string
+	addrs []netip.Addr
 }
 
-// parentServers walks up from the domain to the nearest name that has NS records of its own, and returns the
-// addresses of those servers, one per server.
-func (q delegationQuery) parentServers(ctx context.Context) (parent string, out []nameServerAddr, err error) {
+// parentServers walks up from the domain to the nearest name that has NS records of its own, and returns those servers
+// that have addresses.
+func (q delegationQuery) parentServers(ctx context.Context) (parent string, out []nameServer, err error) {
 	recursive, err := netip.ParseAddrPort(q.d.Recursive)
 	if err != nil {
 		return "", nil, fmt.Errorf("recursive name server %q: %w", q.d.Recursive, err)
@@ -74,12 +75,12 @@ func (q delegationQuery) parentServers(ctx context.Context) (parent string, out 
 			return "", nil, err
 		}
 		for _, n := range names {
-			addr, err := q.address(ctx, recursive, n)
+			addrs, err := q.addresses(ctx, recursive, n)
 			if err != nil {
 				return "", nil, err
 			}
-			if addr.IsValid() {
-				out = append(out, nameServerAddr{n, netip.AddrPortFrom(addr, q.d.Port)})
+			if len(addrs) > 0 {
+				out = append(out, nameServer{n, addrs})
 			}
 		}
 		if len(names) > 0 {
@@ -99,24 +100,34 @@ func (q delegationQuery) nsNames(ctx context.Context, server netip.AddrPort, zon
 	return nsOf(reply.Answer, zone), nil
 }
 
-// address returns an address of the host; none is not an error.
-func (q delegationQuery) address(ctx context.Context, server netip.AddrPort, host string) (netip.Addr, error) {
+// addresses returns the host's addresses; none is not an error.
+func (q delegationQuery) addresses(ctx context.Context, server netip.AddrPort, host string) (out []netip.Addr, err error) {
 	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		reply, err := q.exchange(ctx, server, question(host, t, recursionDesired))
 		if err != nil {
-			return netip.Addr{}, err
+			return nil, err
 		}
 		for _, rr := range reply.Answer {
 			if a, ok := addressOf(rr); ok {
-				return a, nil
+				out = append(out, a)
 			}
 		}
 	}
-	return netip.Addr{}, nil
+	return out, nil
 }
 
-func (q delegationQuery) ask(ctx context.Context, server netip.AddrPort, name string, t uint16) (*dns.Msg, error) {
-	return q.exchange(ctx, server, question(name, t, noRecursion))
+// ask asks a server without recursion what it delegates, at one address after the other: this machine may speak one
+// family alone.
+func (q delegationQuery) ask(ctx context.Context, s nameServer) (*dns.Msg, error) {
+	var errs []error
+	for _, a := range s.addrs {
+		reply, err := q.exchange(ctx, netip.AddrPortFrom(a, q.d.Port), question(q.domain, dns.TypeNS, noRecursion))
+		if err == nil {
+			return reply, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
 }
 
 // rd is the RD bit of a query (RFC 1035 §4.1.1).

@@ -14,8 +14,9 @@ import (
 func parentServer(t *testing.T, delegation ...string) Delegation {
 	t.Helper()
 	recursive := map[string]string{
-		"example.test. NS":      "example.test. 60 IN NS ns.example.test.",
-		"ns.example.test. A":    "ns.example.test. 60 IN A 127.0.0.1",
+		"example.test. NS": "example.test. 60 IN NS ns.example.test.",
+		// Nobody listens at the first address, as nobody does for a machine of the other family: the next one has to do.
+		"ns.example.test. A":    "ns.example.test. 60 IN A 127.0.0.2\nns.example.test. 60 IN A 127.0.0.1",
 		"rack.example.test. NS": "rack.example.test. 60 IN NS not.asked.test.", // what the child says
 	}
 	server := serveDNS(t, func(w dns.ResponseWriter, q *dns.Msg) {
@@ -23,7 +24,10 @@ func parentServer(t *testing.T, delegation ...string) Delegation {
 		name := strings.ToLower(q.Question[0].Name)
 		switch {
 		case q.RecursionDesired:
-			if r, ok := recursive[name+" "+dns.TypeToString[q.Question[0].Qtype]]; ok {
+			for r := range strings.SplitSeq(recursive[name+" "+dns.TypeToString[q.Question[0].Qtype]], "\n") {
+				if r == "" {
+					continue
+				}
 				rr, err := dns.NewRR(r)
 				if err != nil {
 					panic(err)

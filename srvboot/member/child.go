@@ -160,7 +160,7 @@ func (c *child) run(ctx context.Context) error {
 	}
 	c.reports.send(report{Event: eventListening})
 	parent.etcd.Store(e)
-	err = newObserver(e, c.reports).watch(ctx)
+	err = newObserver(e, c.reports, c.log).watch(ctx)
 	parent.etcd.Store(nil)
 	closeEtcd(e)
 	return err

@@ -1,56 +1,78 @@
 package member
 
 import (
-	"expvar"
-	"maps"
+	"fmt"
+	"net/url"
+	"os"
 	"slices"
+	"strconv"
 	"time"
 
-	"go.etcd.io/raft/v3"
+	"golang.org/x/sys/unix"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
 
-// links remembers when a leader last heard of each other member. Raft itself only says whether it did since its last
-// check of the quorum, which comes once in an election timeout.
-type links struct {
-	heard map[uint64]time.Time
-}
+const (
+	// linksEvery is how often connections to other members are looked for that have no probes yet.
+	linksEvery = time.Second
+	// A connection that brought nothing for silentFor is probed every probeEvery, and ended when maxProbes had no answer.
+	// That is five seconds, which etcd means to have as its read timeout (server/etcdserver/api/rafthttp ConnReadTimeout)
+	// and has not: its http.Transport dials with DialContext, not with the Dial that sets it (client/pkg/transport
+	// timeout_transport.go). Members send something every 1.7 s. Go's own probes begin after 30 s and take two more minutes.
+	silentFor, probeEvery, maxProbes = 2 * time.Second, time.Second, 3
+)
 
-// raftStatus reads the status of the member of this process. etcd has no function for it, but publishes it as the
-// variable raft.status (etcd server/etcdserver/raft.go).
-func raftStatus() (raft.Status, bool) {
-	f, ok := expvar.Get("raft.status").(expvar.Func)
-	if !ok {
-		return raft.Status{}, false
+// probeLinks has the kernel find out which connections to other members lead nowhere any more. Without that a member that
+// loses one address family, and with it the leader, waits for minutes on connections of that family, though it would be
+// heard over the other one: etcd dials again, by whatever address answers, only when a connection ends.
+func probeLinks(members []srvboot.MemberEntry) error {
+	ports := peerPorts(members)
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list the sockets: %w", err)
 	}
-	s, ok := f().(raft.Status)
-	return s, ok
-}
-
-// sample returns what the leader knows of the others, sorted by ID; nil when this member does not lead. A member that it
-// knows for the first time counts as heard, so that an election is no silence.
-func (l *links) sample(now time.Time) []srvboot.Link {
-	s, ok := raftStatus()
-	if !ok || s.RaftState != raft.StateLeader {
-		l.heard = nil
-		return nil
-	}
-	return l.take(s, now)
-}
-
-func (l *links) take(s raft.Status, now time.Time) (out []srvboot.Link) {
-	heard := map[uint64]time.Time{}
-	for _, id := range slices.Sorted(maps.Keys(s.Progress)) {
-		if id == s.ID {
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || !slices.Contains(ports, remotePort(fd)) {
 			continue
 		}
-		heard[id] = now
-		if last, known := l.heard[id]; known && !s.Progress[id].RecentActive {
-			heard[id] = last
+		for option, value := range map[int]int{unix.TCP_KEEPIDLE: int(silentFor.Seconds()), unix.TCP_KEEPINTVL: int(probeEvery.Seconds()), unix.TCP_KEEPCNT: maxProbes} {
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, value); err != nil && remotePort(fd) != 0 {
+				return fmt.Errorf("have the kernel probe a connection to another member: %w", err)
+			}
 		}
-		out = append(out, srvboot.Link{ID: hexID(id), Match: s.Progress[id].Match, Quiet: int(now.Sub(heard[id]) / time.Second)})
 	}
-	l.heard = heard
-	return out
+	return nil
+}
+
+// peerPorts are where members listen to each other.
+func peerPorts(members []srvboot.MemberEntry) (ports []int) {
+	for _, m := range members {
+		for _, raw := range m.PeerURLs {
+			u, err := url.Parse(raw)
+			if err != nil {
+				continue
+			}
+			if p, err := strconv.ParseUint(u.Port(), 10, 16); err == nil && p > 0 {
+				ports = append(ports, int(p))
+			}
+		}
+	}
+	return ports
+}
+
+// remotePort is the port at the other end of a connection, 0 if the descriptor is none.
+func remotePort(fd int) int {
+	peer, err := unix.Getpeername(fd)
+	if err != nil {
+		return 0
+	}
+	switch a := peer.(type) {
+	case *unix.SockaddrInet4:
+		return a.Port
+	case *unix.SockaddrInet6:
+		return a.Port
+	}
+	return 0
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
@@ -31,16 +32,19 @@ const (
 type observer struct {
 	e       *embed.Etcd
 	reports *reporter
+	log     *zap.Logger
+	// told says that the log has why links are not probed; watch alone uses it.
+	told bool
 	// lastRead is when a linearizable read last succeeded; nil before the first.
 	lastRead atomic.Pointer[time.Time]
-	// links is what the leader knows of the others; it belongs to watch.
-	links links
+	// progress is what the leader knows of the others; it belongs to watch.
+	progress progress
 	// kick asks for a sample now; one slot.
 	kick chan struct{}
 }
 
-func newObserver(e *embed.Etcd, reports *reporter) *observer {
-	return &observer{e: e, reports: reports, kick: make(chan struct{}, 1)}
+func newObserver(e *embed.Etcd, reports *reporter, log *zap.Logger) *observer {
+	return &observer{e: e, reports: reports, log: log, kick: make(chan struct{}, 1)}
 }
 
 // watch reports states until ctx ends, and returns why the server ended if it did so on its own.
@@ -55,9 +59,10 @@ func (o *observer) watch(ctx context.Context) error {
 		cancel()
 		<-reads
 	}()
-	tick, members := time.NewTicker(sampleEvery), time.NewTicker(membersEvery)
+	tick, members, links := time.NewTicker(sampleEvery), time.NewTicker(membersEvery), time.NewTicker(linksEvery)
 	defer tick.Stop()
 	defer members.Stop()
+	defer links.Stop()
 	ready := o.e.Server.ReadyNotify()
 	leader := o.e.Server.LeaderChangedNotify()
 	var state srvboot.MemberState
@@ -79,11 +84,22 @@ func (o *observer) watch(ctx context.Context) error {
 			o.reports.send(report{Event: eventReady})
 		case <-leader:
 			leader = o.e.Server.LeaderChangedNotify()
+		case <-links.C:
+			o.probe(state.Members)
+			changed = false
 		case <-o.kick:
 		case <-tick.C:
 		case <-members.C:
 			changed = !slices.Equal(srvboot.ListIDs(entries(o.e)), srvboot.ListIDs(state.Members))
 		}
+	}
+}
+
+// probe looks after the connections to other members.
+func (o *observer) probe(members []srvboot.MemberEntry) {
+	if err := probeLinks(members); err != nil && !o.told {
+		o.told = true
+		o.log.Warn("a way to another member that is lost in silence may be noticed late", zap.Error(err))
 	}
 }
 
@@ -153,7 +169,7 @@ func (o *observer) sample() srvboot.MemberState {
 	for _, a := range s.Alarms() {
 		state.Alarms = append(state.Alarms, fmt.Sprintf("%s at %016x", a.Alarm, a.MemberID))
 	}
-	state.Commit, state.Links = s.CommittedIndex(), o.links.sample(time.Now())
+	state.Commit, state.Links = s.CommittedIndex(), o.progress.sample(time.Now())
 	// A learner refuses its clients' linearizable reads (etcd server/etcdserver/api/v3rpc/interceptor.go).
 	state.Serving = o.serving() && !state.IsLearner
 	return state
