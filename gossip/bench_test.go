@@ -6,40 +6,48 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/google/uuid"
 )
 
-// BenchmarkCrash kills a node, a process of its own, and measures the time until all others list it as dead.
+// BenchmarkCrash kills nodes, processes of their own, and measures the time until all others list them as dead.
 //
 //	go test -run '^$' -bench Crash -benchtime 100x ./gossip
 func BenchmarkCrash(b *testing.B) {
-	timing := Rack()
-	timing.Forget = time.Millisecond // the dead of the rounds before must not be in the way
-	for _, n := range []int{3, 5, 7} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			nodes := rack(b, n-1, func(o *Options) { o.Timing = timing })
+	for _, c := range []struct{ die, of int }{{1, 3}, {1, 5}, {1, 7}, {2, 3}, {2, 5}} {
+		b.Run(fmt.Sprintf("%d-of-%d", c.die, c.of), func(b *testing.B) {
+			// The dead of the rounds before must not be in the way.
+			edit := func(o *Options) {
+				quick(o)
+				o.Timing.Forget = time.Millisecond
+			}
+			nodes := rack(b, c.of-c.die, edit)
 			var took []time.Duration
-			for i := range b.N {
-				took = append(took, crashOnce(b, nodes, timing, i))
+			for range b.N {
+				took = append(took, crash(b, nodes, c.die, edit))
 			}
 			report(b, took)
 		})
 	}
 }
 
-func crashOnce(b *testing.B, nodes []*runNode, timing Timing, i int) time.Duration {
-	o := options("victim")
-	o.Timing = timing
-	victim := spawn(b, o, nodes[i%len(nodes)].o.at())
-	for _, n := range nodes {
-		n.wait(victim.own, Alive)
+// crash lets that many nodes join, kills them at once and returns how long the others need to notice.
+func crash(b *testing.B, nodes []*runNode, die int, edit func(*Options)) time.Duration {
+	var victims []*child
+	for i := range die {
+		victims = append(victims, spawn(b, options(fmt.Sprintf("victim%d", i)).with(edit), nodes[0].o.at()))
 	}
+	all := func(status Status) {
+		for _, n := range nodes {
+			for _, v := range victims {
+				n.wait(v.own, status)
+			}
+		}
+	}
+	all(Alive)
 	began := time.Now()
-	victim.signal(b, syscall.SIGKILL)
-	for _, n := range nodes {
-		n.wait(victim.own, Dead)
+	for _, v := range victims {
+		v.signal(b, syscall.SIGKILL)
 	}
+	all(Dead)
 	return time.Since(began)
 }
 
@@ -47,7 +55,7 @@ func crashOnce(b *testing.B, nodes []*runNode, timing Timing, i int) time.Durati
 func BenchmarkSay(b *testing.B) {
 	for _, n := range []int{3, 5, 20} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			nodes := rack(b, n, nil)
+			nodes := rack(b, n, quick)
 			var took []time.Duration
 			for i := range b.N {
 				began := time.Now()
@@ -72,8 +80,8 @@ func BenchmarkSay(b *testing.B) {
 func BenchmarkPause(b *testing.B) {
 	for _, ms := range []int{500, 750, 1000, 1250, 1500, 2000, 5000} {
 		b.Run(fmt.Sprintf("%dms", ms), func(b *testing.B) {
-			nodes := rack(b, 2, nil)
-			slow := spawn(b, options("slow"), nodes[0].o.at())
+			nodes := rack(b, 2, quick)
+			slow := spawn(b, options("slow").with(quick), nodes[0].o.at())
 			deaths, back := 0, []time.Duration(nil)
 			for range b.N {
 				since := map[*runNode]time.Time{}
@@ -107,11 +115,10 @@ func BenchmarkPause(b *testing.B) {
 func BenchmarkJoin(b *testing.B) {
 	for _, n := range []int{3, 5, 9} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			nodes := rack(b, n-1, nil)
+			nodes := rack(b, n-1, quick)
 			var took []time.Duration
 			for i := range b.N {
-				o := options("new", nodes[i%len(nodes)].o.at())
-				o.Boot = uuid.NewString()
+				o := options("new", nodes[i%len(nodes)].o.at()).with(quick)
 				began := time.Now()
 				node := start(b, o)
 				meet(b, append(slices.Clone(nodes), node)...)

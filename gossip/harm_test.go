@@ -51,7 +51,7 @@ func unharmed(t *testing.T, nodes ...*runNode) func() {
 // Whatever strangers send to the port, the nodes stay together.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
-	nodes := rack(t, 2, func(o *Options) { o.Timing = Metro() })
+	nodes := rack(t, 2, nil)
 	check := unharmed(t, nodes...)
 	label := nodes[0].o.Domain
 	header := string([]byte{244, byte(len(label))}) + label
@@ -115,7 +115,7 @@ func (elsewhere) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 // What holders of the key say wrongly is refused, or shown with the reason; the others stay together.
 func TestFalseRecords(t *testing.T) {
 	t.Parallel()
-	nodes := rack(t, 2, func(o *Options) { o.Timing = Metro() })
+	nodes := rack(t, 2, nil)
 	check := unharmed(t, nodes...)
 	encode := func(r Record) []byte {
 		r.Format = Format
@@ -190,10 +190,9 @@ func lie(t *testing.T, to *runNode, what, name string, record []byte, edit func(
 // A run that gets a processor only half of the time is never missed.
 func TestStarvedNode(t *testing.T) {
 	t.Parallel()
-	nodes := rack(t, 2, func(o *Options) { o.Timing = Metro() })
-	o := options("slow")
-	o.Timing = Metro()
-	slow := spawn(t, o, nodes[0].o.at())
+	timing := func(o *Options) { o.Timing.Suspicion = 3 } // as ever, and times one second
+	nodes := rack(t, 2, timing)
+	slow := spawn(t, options("slow").with(timing), nodes[0].o.at())
 	since := map[*runNode]time.Time{}
 	for _, n := range nodes {
 		since[n] = n.wait(slow.own, Alive).Since
@@ -206,11 +205,11 @@ func TestStarvedNode(t *testing.T) {
 		}
 		return true
 	}
-	for range 5 {
+	for range 3 {
 		slow.signal(t, syscall.SIGSTOP)
-		holds(t, "the node is alive while it is stopped", 400*time.Millisecond, alive)
+		holds(t, "the node is alive while it is stopped", time.Second, alive)
 		slow.signal(t, syscall.SIGCONT)
-		holds(t, "the node is alive when it goes on", 400*time.Millisecond, alive)
+		holds(t, "the node is alive when it goes on", time.Second, alive)
 	}
 }
 

@@ -59,12 +59,29 @@ func ownAddr() netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
+// patient is the Timing of tests that are not about deaths: news travel as in a rack, but it takes ten seconds at least
+// to be dead, as the machine may be busy with other tests.
+func patient() Timing {
+	t := Rack()
+	t.Probe, t.ProbeTimeout, t.Suspicion = time.Second, 500*time.Millisecond, 9
+	return t
+}
+
+// quick makes it the Timing of racks again.
+func quick(o *Options) { o.Timing = Rack() }
+
 // options are those of a node that begins with these seeds.
 func options(name string, seeds ...netip.AddrPort) Options {
 	return Options{
 		Domain: "rack1.example.com.", Name: name, Boot: uuid.NewString(), Addrs: []netip.Addr{ownAddr()}, Port: port,
-		Keys: [][]byte{keyA}, Seeds: func(context.Context) []netip.AddrPort { return seeds }, Timing: Rack(),
+		Keys: [][]byte{keyA}, Seeds: func(context.Context) []netip.AddrPort { return seeds }, Timing: patient(),
 	}
+}
+
+// with returns the options as edit leaves them.
+func (o Options) with(edit func(*Options)) Options {
+	edit(&o)
+	return o
 }
 
 func (o Options) at() netip.AddrPort { return netip.AddrPortFrom(o.Addrs[0], o.Port) }
