@@ -69,7 +69,7 @@ func TestImports(t *testing.T) {
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
 		"gossip":         {"roster", "internal/durable"},
 		"srvboot/member": {"roster", "srvboot", "internal/durable"},
-		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "internal/durable"},
+		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "internal/durable"},
 		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}
