@@ -168,7 +168,7 @@ func (l *Lab) checks(t *testing.T, warnings ...string) {
 func (s *secondaries) listeners(t *testing.T) {
 	for _, n := range s.names {
 		own := "[" + s.Addr(n) + "]"
-		want := []string{"127.0.0.1:2379", "127.0.0.1:9153", own + ":2378", own + ":2379", own + ":2380"}
+		want := []string{"127.0.0.1:2379", "127.0.0.1:9153", own + ":2378", own + ":2379", own + ":2380", own + ":2388"}
 		if n == "infra2" {
 			want = append(want, "*:53")
 		} else {
