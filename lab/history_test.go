@@ -141,18 +141,10 @@ func (w *history) judge(t *testing.T) {
 		t.Error(f)
 	}
 	t.Logf("%d serials; transfers %v", len(w.contents), w.transfers)
-	text, err := os.ReadFile(w.nsdLog)
-	if err != nil {
+	if text, err := os.ReadFile(w.nsdLog); err != nil {
 		t.Error(err)
-	}
-	updates := nsdUpdate.FindAllStringSubmatch(string(text), -1)
-	if len(updates) == 0 {
-		t.Error("NSD's log tells of no update")
-	}
-	for _, m := range updates {
-		if from, to := number(m[1]), number(m[2]); int32(to-from) < 0 {
-			t.Errorf("NSD went from serial %d to %d", from, to)
-		}
+	} else if err := judgeNSD(string(text)); err != nil {
+		t.Error(err)
 	}
 	for _, h := range slices.Sorted(maps.Keys(w.last)) {
 		if w.transfers[h] < 10 {
@@ -163,6 +155,28 @@ func (w *history) judge(t *testing.T) {
 
 // nsdUpdate is what NSD logs when it takes over a zone.
 var nsdUpdate = regexp.MustCompile(`serial (\d+) is updated to (\d+)`)
+
+// judgeNSD reads NSD's log: it went back only where NSD itself had lost track. NSD 4.6 that gets two transfers before it
+// reloads takes one of them for failed, forgets both, and fetches the zone again from whoever has a later one than it thinks
+// that it serves.
+func judgeNSD(log string) error {
+	updates, lost := 0, false
+	for line := range strings.Lines(log) {
+		lost = lost || strings.Contains(line, "update failed, restarting transfer")
+		m := nsdUpdate.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		if from, to := number(m[1]), number(m[2]); int32(to-from) < 0 && !lost {
+			return fmt.Errorf("NSD went from serial %d to %d", from, to)
+		}
+		updates, lost = updates+1, false
+	}
+	if updates == 0 {
+		return errors.New("NSD's log tells of no update")
+	}
+	return nil
+}
 
 func number(s string) uint32 {
 	n, _ := strconv.ParseUint(s, 10, 32) // digits, as nsdUpdate says
@@ -217,6 +231,12 @@ func TestHarnessHistory(t *testing.T) {
 		tt.do(w)
 		if got := strings.Join(w.stop(), "; "); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	const forth, back, lost = "serial 4294967295 is updated to 5\n", "serial 5 is updated to 4\n", "soa serial 3 update failed, restarting transfer (notified zone)\n"
+	for log, ok := range map[string]bool{"": false, forth: true, forth + back: false, forth + lost + back: true, lost + forth + back: false} {
+		if err := judgeNSD(log); (err == nil) != ok {
+			t.Errorf("%q: %v", log, err)
 		}
 	}
 }

@@ -21,6 +21,8 @@ type secondaryStub struct {
 	// answer returns the rcode for a NOTIFY, or an error; has is the serial for a SOA query, nil for REFUSED.
 	answer func(n int) (int, error)
 	has    *uint32
+	// slow is how long the answer to a SOA query is on its way.
+	slow time.Duration
 }
 
 type told struct {
@@ -39,6 +41,7 @@ func (s *secondaryStub) exchange(start time.Time) func(context.Context, *dns.Msg
 			} else {
 				r.Answer, r.Authoritative = []dns.RR{soa(*s.has)}, true
 			}
+			time.Sleep(s.slow)
 			return r, nil
 		}
 		s.mu.Lock()
@@ -220,6 +223,21 @@ func TestNotifyPulledBefore(t *testing.T) {
 		n.Pulled(origin, netip.MustParseAddr("::ffff:192.0.2.53"), 11)
 		time.Sleep(time.Minute)
 		if st := only(t, n); !slices.Equal(s.serials(), []uint32{10}) || st.Behind || st.Serial != 11 {
+			t.Errorf("told %v, %+v", s.serials(), st)
+		}
+	})
+}
+
+// A secondary that says late that it has the serial of before says nothing of the new one: it is told on.
+func TestNotifyLateAnswer(t *testing.T) {
+	ten := uint32(10)
+	s := &secondaryStub{has: &ten, slow: pullTime / 2}
+	notifying(t, s, nil, func(n *Notifier, z *memory) {
+		time.Sleep(pullTime + pullTime/4) // it was told of 10, and is being asked for it
+		z.v.Store(newZone(11, nil, nil).v.Load())
+		n.Changed()
+		time.Sleep(time.Minute)
+		if st := only(t, n); len(s.log()) < 4 || !st.Behind || st.Error != "" && st.Error != errNotPulled.Error() {
 			t.Errorf("told %v, %+v", s.serials(), st)
 		}
 	})

@@ -118,11 +118,11 @@ func (n *Notifier) finish(t try, out outcome) {
 	if out.acked && (s.acked == nil || older(*s.acked, t.serial)) {
 		s.acked = &t.serial
 	}
+	if t.epoch != s.epoch { // a newer serial is on its way, and what the secondary had before says nothing of that
+		return
+	}
 	if out.has != nil {
 		s.saw(*out.has, t.serial)
-	}
-	if t.epoch != s.epoch { // a newer serial is on its way
-		return
 	}
 	s.busy = false
 	if s.settled { // it has the serial, or got it while the try was under way
