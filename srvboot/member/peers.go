@@ -89,6 +89,9 @@ func askPeer(ctx context.Context, client *http.Client, u string) peerAnswers {
 	}
 	a.cluster = hexID(uint64(id))
 	a.err = json.NewDecoder(io.LimitReader(resp.Body, maxMembers)).Decode(&a.members)
+	if a.err == nil && slices.Contains(a.members, nil) {
+		a.err = fmt.Errorf("%s/members has a null in the place of a member", u)
+	}
 	return a
 }
 
