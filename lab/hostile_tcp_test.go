@@ -54,11 +54,13 @@ func (h *hostile) slow(t *testing.T) {
 			say(fd, b)
 		}
 	})
+	pace := time.NewTicker(time.Second)
+	defer pace.Stop()
 	for n := range 5 {
 		for i := 0; i < len(m.held); i += 6 {
 			say(m.held[i], query[n:n+1])
 		}
-		<-time.After(time.Second)
+		<-pace.C
 	}
 	t.Logf("%d slow connections, %d not made", m.made, m.failed)
 }
