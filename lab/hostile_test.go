@@ -43,6 +43,8 @@ const (
 	// connections are descriptors: 1,024 of DNS over TCP to one address, 64 to the admin port, and what the product and
 	// the good clients open meanwhile.
 	connections = 1024 + 64 + 32
+	// shortest is how long an attack lasts at least, over and over, so that good clients meet it.
+	shortest = 2 * time.Second
 	// fewLines is what the log may say about each attack.
 	fewLines = 40
 	// idleShare of a processor, and idleGoroutines more than before, are what a node has that nobody asks.
@@ -159,7 +161,9 @@ func (h *hostile) phase(t *testing.T, memory int64, attack func(t *testing.T)) {
 	said := h.said()
 	m, p := h.meter(h.target), h.patron(clientHost, h.target)
 	start := time.Now()
-	attack(t)
+	for time.Since(start) < shortest {
+		attack(t)
+	}
 	took := time.Since(start)
 	p.end()
 	after, err := m.end()
