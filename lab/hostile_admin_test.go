@@ -38,7 +38,8 @@ func (h *hostile) strangers(t *testing.T) {
 	junk := make([]byte, 300)
 	_, _ = rand.Read(junk) // it never fails
 	hello := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3}, junk...)
-	m := h.mob(t, adminPort)
+	m := h.mob(adminPort)
+	defer m.leave()
 	for range 20 {
 		m.connect(t, 150, crowd(100), func(i, fd int) {
 			switch i % 4 {

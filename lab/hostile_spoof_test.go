@@ -19,6 +19,8 @@ import (
 const (
 	// spoofedPackets are sent of each kind, at spoofedPace a second: 25 times of what a source gets answered.
 	spoofedPackets, spoofedPace = 2500, 5000
+	// burst is how many are sent at once.
+	burst = 50
 	// maxAmplification is how many octets of answers the victim may get for one that the attacker sends.
 	maxAmplification = 3
 	// victimPort is the source port of spoofed packets.
@@ -80,7 +82,7 @@ func (h *hostile) spoofed(t *testing.T) {
 		}
 		before := v.octets.Load()
 		sent, middle, sentMiddle := int64(0), int64(0), int64(0)
-		start := time.Now()
+		pace := time.NewTicker(burst * time.Second / spoofedPace)
 		for n := range spoofedPackets {
 			if n == spoofedPackets/2 {
 				middle, sentMiddle = v.octets.Load(), sent
@@ -90,10 +92,11 @@ func (h *hostile) spoofed(t *testing.T) {
 				t.Fatal(err)
 			}
 			sent += int64(len(payload))
-			if due := start.Add(time.Duration(n) * time.Second / spoofedPace); n%50 == 0 {
-				<-time.After(time.Until(due))
+			if n%burst == 0 {
+				<-pace.C
 			}
 		}
+		pace.Stop()
 		got := v.settle(h) - before
 		all := float64(got) / float64(sent)
 		limited := float64(got-(middle-before)) / float64(sent-sentMiddle)

@@ -20,7 +20,8 @@ func (h *hostile) deaf(t *testing.T) {
 		burst = append(burst, framedQuery(t, new(dns.Msg).SetQuestion("example.net.", dns.TypeA))...)
 	}
 	burst = append(burst, bytes.Repeat(framedQuery(t, new(dns.Msg).SetQuestion("bulk7."+h.Domain+".", dns.TypeTXT).SetEdns0(4096, true)), 200)...)
-	m := h.mob(t, 53)
+	m := h.mob(53)
+	defer m.leave()
 	for end := time.Now().Add(6 * time.Second); m.made < 5000 && time.Now().Before(end); {
 		m.connect(t, 250, crowd(40), func(_, fd int) { say(fd, burst) })
 		for _, fd := range m.held {
@@ -35,7 +36,8 @@ func (h *hostile) deaf(t *testing.T) {
 func (h *hostile) slow(t *testing.T) {
 	query := framedQuery(t, new(dns.Msg).SetQuestion(h.service("server")+".", dns.TypeSRV))
 	random := rand.NewChaCha8([32]byte{})
-	m := h.mob(t, 53)
+	m := h.mob(53)
+	defer m.leave()
 	m.connect(t, 1200, crowd(30), func(i, fd int) {
 		switch i % 6 {
 		case 0: // slowloris: see below
@@ -54,11 +56,13 @@ func (h *hostile) slow(t *testing.T) {
 			say(fd, b)
 		}
 	})
+	pace := time.NewTicker(time.Second)
+	defer pace.Stop()
 	for n := range 5 {
 		for i := 0; i < len(m.held); i += 6 {
 			say(m.held[i], query[n:n+1])
 		}
-		<-time.After(time.Second)
+		<-pace.C
 	}
 	t.Logf("%d slow connections, %d not made", m.made, m.failed)
 }
@@ -68,7 +72,8 @@ func (h *hostile) resets(t *testing.T) {
 	query := framedQuery(t, new(dns.Msg).SetQuestion(h.service("server")+".", dns.TypeSRV))
 	miss := framedQuery(t, new(dns.Msg).SetQuestion("example.net.", dns.TypeA))
 	signed := framedQuery(t, new(dns.Msg).SetAxfr(h.Domain+"."))
-	m := h.mob(t, 53)
+	m := h.mob(53)
+	defer m.leave()
 	m.connect(t, 4000, crowd(30), func(i, fd int) {
 		switch i % 5 {
 		case 0:
@@ -91,7 +96,8 @@ func (h *hostile) idle(t *testing.T) {
 	keepalive := new(dns.Msg).SetQuestion(h.service("server")+".", dns.TypeSRV).SetEdns0(1232, false)
 	keepalive.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}
 	ask := framedQuery(t, keepalive)
-	m := h.mob(t, 53)
+	m := h.mob(53)
+	defer m.leave()
 	m.connect(t, 10_000, crowd(200), func(i, fd int) {
 		if i < 1100 || i%8 == 0 {
 			say(fd, ask)

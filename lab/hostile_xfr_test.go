@@ -43,7 +43,8 @@ func (h *hostile) transfers(t *testing.T) {
 	}
 	for range 5 {
 		for _, host := range []string{attackerHost, nsdHost, bindHost} {
-			m := h.mob(t, 53)
+			m := h.mob(53)
+			defer m.leave()
 			m.host = host
 			from := func(int) netip.Addr { return h.host(host).in(ipv4) }
 			if host == attackerHost {
@@ -86,7 +87,8 @@ func (h *hostile) changes(t *testing.T) {
 		packets = append(packets, b, b[:len(b)-3], h.signedWith(t, m, "other.", "b3RoZXI=")[2:])
 	}
 	sent := h.flood(t, h.host(h.target).in(ipv4), floodPackets/2, floodTime/2, func(i int) []byte { return packets[i%len(packets)] })
-	m := h.mob(t, 53)
+	m := h.mob(53)
+	defer m.leave()
 	m.connect(t, 500, crowd(50), func(i, fd int) {
 		p := packets[i%len(packets)]
 		for range 16 {

@@ -29,10 +29,9 @@ type mob struct {
 	made, failed int
 }
 
-func (h *hostile) mob(t *testing.T, port uint16) *mob {
-	m := &mob{h: h, host: attackerHost, to: netip.AddrPortFrom(h.host(h.target).in(ipv4), port)}
-	t.Cleanup(m.leave)
-	return m
+// mob returns one on the attacker's host that attacks a port of the target; its connections are the caller's to close.
+func (h *hostile) mob(port uint16) *mob {
+	return &mob{h: h, host: attackerHost, to: netip.AddrPortFrom(h.host(h.target).in(ipv4), port)}
 }
 
 // connect makes connections, client i from the address from(i), and hands each to do.
@@ -89,7 +88,7 @@ func (m *mob) hold(fd int) {
 	}
 }
 
-// drop closes a connection that is held with a reset (socket(7), SO_LINGER).
+// reset closes a connection that is held with a reset (socket(7), SO_LINGER).
 func (m *mob) reset(fd int) {
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	m.held = slices.DeleteFunc(m.held, func(h int) bool { return h == fd })

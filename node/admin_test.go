@@ -35,7 +35,7 @@ func (f fakeBoot) HandleAccept(context.Context, string, srvboot.Accept) (srvboot
 	return srvboot.Reply{}, errors.New("the disk is full")
 }
 
-func newTestBundle(t *testing.T) *certs.Bundle {
+func newTestBundle(t testing.TB) *certs.Bundle {
 	t.Helper()
 	b, _, err := certs.NewBundle(certs.InitOptions{Domain: "rack1.example.com", Names: map[string][]string{"": {"infra0", "infra1"}}})
 	if err != nil {
@@ -45,7 +45,7 @@ func newTestBundle(t *testing.T) *certs.Bundle {
 }
 
 // newTestCerts issues a node's certificates.
-func newTestCerts(t *testing.T, b *certs.Bundle, node string) *certs.Manager {
+func newTestCerts(t testing.TB, b *certs.Bundle, node string) *certs.Manager {
 	t.Helper()
 	m := certs.NewManager(certs.Options{Bundle: b, Node: node, Dir: t.TempDir(), Addrs: func() []netip.Addr { return nil }})
 	ctx, cancel := context.WithCancel(t.Context())

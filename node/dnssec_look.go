@@ -129,6 +129,12 @@ func (l *looker) server(ctx context.Context, s nameServerAddr, keys []*sign.Key)
 		}
 		answers[t] = m.Answer
 	}
+	l.read(&out, answers, keys)
+	return out
+}
+
+// read takes from the answers what a validator needs of them.
+func (l *looker) read(out *sign.Server, answers map[uint16][]dns.RR, keys []*sign.Key) {
 	for _, k := range keys {
 		record := k.DNSKEY(l.domain)
 		if signedBy(answers[dns.TypeDNSKEY], dns.TypeDNSKEY, record) && holds(answers[dns.TypeDNSKEY], record) {
@@ -147,7 +153,6 @@ func (l *looker) server(ctx context.Context, s nameServerAddr, keys []*sign.Key)
 		cds, ok := rr.(*dns.CDS)
 		return ok && sign.IsDelete(cds)
 	})
-	return out
 }
 
 // signedBy reports whether the RRset of that type has a signature that the key verifies. Its dates are left to the

@@ -2,7 +2,12 @@ package zone
 
 import (
 	"context"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -10,6 +15,7 @@ import (
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 
+	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
@@ -130,6 +136,74 @@ func FuzzLookup(f *testing.F) {
 		}
 		if len(a.Answer) > 0 && len(a.Ns) > 0 || a.AA && len(a.Answer) == 0 && len(a.Ns) != 1 {
 			t.Fatalf("%q: %+v", qname, a)
+		}
+	})
+}
+
+// FuzzRecordFile feeds what may be in the file of the zone's serial: what is read has a counter that serials can hold.
+func FuzzRecordFile(f *testing.F) {
+	f.Add([]byte(`{"format":1,"serial":1795638594,"digest":"d","reserved":28056853}`))
+	f.Add([]byte(`{"format":1,"reserved":67108864}`))
+	f.Add([]byte(`{"format":2}`))
+	f.Add([]byte("null"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, content []byte) {
+		file := recordFile{path: filepath.Join(t.TempDir(), "serial"), write: func(path string, content []byte) error { return os.WriteFile(path, content, 0o600) }}
+		if err := os.WriteFile(file.path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := file.load()
+		if err != nil {
+			return
+		}
+		if r.Reserved > counterMask {
+			t.Fatalf("%+v of %q", r, content)
+		}
+		if err := file.save(r); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := file.load(); err != nil || again != r {
+			t.Errorf("%+v of %q becomes %+v: %v", r, content, again, err)
+		}
+	})
+}
+
+// FuzzViews feeds what another node may say of a cluster, or what is on the disk: the roster is refused or compiled, and what
+// is served of the cluster is the whole list or SERVFAIL.
+func FuzzViews(f *testing.F) {
+	f.Add([]byte(`[{"Cluster":"","Knowledge":2,"Generation":1,"Index":9,"Members":[{"Node":"infra0","PeerHost":"infra0","PeerPort":2380,"ClientPort":2379}]}]`))
+	f.Add([]byte(`[{"Knowledge":2,"Members":[{"Node":"infra9","PeerHost":"x","PeerPort":1},{"Node":"infra9"}]}]`))
+	f.Add([]byte(`[{"Knowledge":7,"Members":null},{"Knowledge":-1},{"Knowledge":1}]`))
+	f.Add([]byte(`[{"Knowledge":2,"Members":[{"Node":"","PeerHost":""},{"Node":"a.b","PeerHost":"\u0000"}]}]`))
+	f.Add([]byte(`[{"Knowledge":2}]`))
+	r := roster.Roster{Domain: "rack1.example.org.", Clusters: []roster.Cluster{{}}}
+	for i, name := range []string{"infra0", "infra1", "infra2"} {
+		r.Nodes = append(r.Nodes, roster.Node{Name: name, Slot: i, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + i)})}})
+		r.NameServers = append(r.NameServers, roster.NameServer{Name: name + ".rack1.example.org."})
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var views []roster.View
+		if json.Unmarshal(text, &views) != nil {
+			return
+		}
+		merged := roster.Merge(r, views...)
+		s, err := Compile(merged, Options{}, testSerial)
+		if err != nil {
+			return
+		}
+		c, _ := merged.Cluster("")
+		if c.Knowledge.String() == "" {
+			t.Errorf("knowledge %d has no word", c.Knowledge)
+		}
+		for _, name := range []string{"_etcd-server-ssl._tcp.rack1.example.org.", "_etcd-client-ssl._tcp.rack1.example.org."} {
+			a := s.Lookup(name, dns.TypeSRV, false)
+			switch {
+			case a.Rcode == dns.RcodeSuccess && c.Knowledge == roster.Born && len(a.Answer) > 0 && (strings.Contains(name, "client") || len(a.Answer) == len(c.Members)):
+			case a.Rcode == dns.RcodeNameError && c.Knowledge == roster.Unborn:
+			case a.Rcode == dns.RcodeServerFailure:
+			default:
+				t.Errorf("%s, %s: %+v of %s", name, c.Knowledge, a, text)
+			}
 		}
 	})
 }

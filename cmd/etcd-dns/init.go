@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -32,6 +34,20 @@ type rack struct {
 type rackNode struct {
 	Name  string
 	Addrs []string
+}
+
+// nodeFlag reads NAME[=ADDR[,ADDR]]; what it reads is checked when the Corefile is.
+func nodeFlag(s string) rackNode {
+	name, addrs, _ := strings.Cut(s, "=")
+	return rackNode{Name: name, Addrs: strings.FieldsFunc(addrs, func(c rune) bool { return c == ',' })}
+}
+
+// is reports whether a Corefile's node is this one of a cluster and has nothing besides.
+func (n rackNode) is(line node.NodeLine, cluster string) bool {
+	return line.Name == n.Name && line.Cluster == cluster && len(line.Peers) == 0 && slices.EqualFunc(line.Addrs, n.Addrs, func(have netip.Addr, given string) bool {
+		a, err := netip.ParseAddr(given)
+		return err == nil && a.Unmap() == have
+	})
 }
 
 // Line is the node's line in the Corefile.
@@ -86,8 +102,7 @@ func newInit() *cobra.Command {
   etcd-dns init --domain rack1.example.com --srv-name foo --node infra0=10.0.1.10,fd00::10 … --out rack1`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, n := range nodes {
-				name, addrs, _ := strings.Cut(n, "=")
-				r.Nodes = append(r.Nodes, rackNode{Name: name, Addrs: strings.FieldsFunc(addrs, func(c rune) bool { return c == ',' })})
+				r.Nodes = append(r.Nodes, nodeFlag(n))
 			}
 			if r.Domain == "" || len(r.Nodes) == 0 || out == "" {
 				return &usage{what: "init needs --domain, --node and --out", hint: cmd.Example[2:strings.Index(cmd.Example, "\n")]}
@@ -173,6 +188,9 @@ func (r rack) render(dir string) (*node.Options, []byte, error) {
 	var bad *node.ConfigError
 	if errors.As(err, &bad) {
 		return nil, nil, &usage{what: bad.What, hint: bad.Fix} // its line is of a file that is never written
+	}
+	if err == nil && (o.Domain != dns.CanonicalName(r.Domain) || !slices.EqualFunc(o.Nodes, r.Nodes, func(have node.NodeLine, given rackNode) bool { return given.is(have, r.SrvName) })) {
+		return nil, nil, &usage{what: "a flag is more than one word of the Corefile", hint: "write --domain DOMAIN, --srv-name NAME, and --node NAME=ADDRESS,ADDRESS"}
 	}
 	return o, []byte(text.String()), err
 }

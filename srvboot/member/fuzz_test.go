@@ -2,11 +2,15 @@ package member
 
 import (
 	"bytes"
+	"io"
+	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
 )
 
@@ -62,6 +66,81 @@ func FuzzResolverQuery(f *testing.F) {
 		}
 		if len(m.Question) == 1 && dns.IsSubDomain(testDomain+".", m.Question[0].Name) && leaked != "" {
 			t.Fatalf("%q left the node", m.Question[0].Name)
+		}
+	})
+}
+
+// answering is a transport that answers every request alike.
+type answering struct{ cluster, body string }
+
+func (a answering) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, Header: http.Header{"X-Etcd-Cluster-Id": {a.cluster}}, Body: io.NopCloser(strings.NewReader(a.body))}, nil
+}
+
+// FuzzPeerMembers feeds what a peer may answer at /members: only one that lists this member under the expected IDs lets it
+// start.
+func FuzzPeerMembers(f *testing.F) {
+	const own, cluster = "https://infra0.rack1.example.com:2380", "cdf818194e3a8c32"
+	f.Add(cluster, `[{"id":6460912315094810421,"peerURLs":["`+own+`"],"name":"infra0"}]`)
+	f.Add(cluster, `[{"id":1,"peerURLs":["`+own+`"]},{"id":2,"peerURLs":[]}]`)
+	f.Add("1", `[]`)
+	f.Add("", `null`)
+	f.Add(cluster, `[null]`)
+	f.Add(cluster, `[{"id":-1}]`)
+	f.Fuzz(func(t *testing.T, header, body string) {
+		c := &child{spec: Spec{ExpectMemberID: "59a9c584ea2c3f35", ExpectClusterID: cluster}, log: zap.NewNop()}
+		a := askPeer(t.Context(), &http.Client{Transport: answering{header, body}}, "https://infra1.rack1.example.com:2380")
+		if c.listedByAll([]peerAnswers{a}, own) != nil {
+			return
+		}
+		if a.cluster != cluster || !slices.ContainsFunc(a.members, func(m *membership.Member) bool {
+			return hexID(uint64(m.ID)) == c.spec.ExpectMemberID && slices.Contains(m.PeerURLs, own)
+		}) {
+			t.Fatalf("started by the answer %q of cluster %q", body, header)
+		}
+	})
+}
+
+// FuzzResolvConf feeds what an operator or DHCP may write into resolv.conf.
+func FuzzResolvConf(f *testing.F) {
+	f.Add("nameserver 10.0.0.2\nsearch a b\noptions ndots:2 timeout:1 attempts:3\n")
+	f.Add("nameserver fe80::1%eth0\n; x\n# y\nnameserver\nnameserver 300.1.1.1\noptions ndots: timeout:x\ndomain")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, s := range nameServersIn(strings.NewReader(text)) {
+			if !s.IsValid() || s.Port() != 53 || !strings.Contains(text, "nameserver") {
+				t.Fatalf("%v from %q", s, text)
+			}
+		}
+	})
+}
+
+// FuzzForwardedAnswer feeds what a name server of the system may answer: the member gets a message that it can read, under the
+// ID of its question.
+func FuzzForwardedAnswer(f *testing.F) {
+	m := new(dns.Msg).SetQuestion("other.example.", dns.TypeA)
+	m.Response = true
+	for _, text := range []string{"other.example. 60 IN A 192.0.2.1", "other.example. 60 IN TXT \"a\" \"b\"", "other.example. 0 CNAME ."} {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		m.Answer = append(m.Answer, rr)
+		b, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		m := new(dns.Msg)
+		if m.Unpack(packet) != nil {
+			return
+		}
+		m.Id = 4711
+		b := pack(m)
+		got := new(dns.Msg)
+		if err := got.Unpack(b); err != nil || got.Id != 4711 || len(b) > dns.MaxMsgSize {
+			t.Fatalf("%x becomes %x: %v", packet, b, err)
 		}
 	})
 }

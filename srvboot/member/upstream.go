@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -84,7 +86,16 @@ func ask(ctx context.Context, req *dns.Msg, server netip.AddrPort) (*dns.Msg, er
 func systemNameServers() []netip.AddrPort { return nameServersOf(resolvConf) }
 
 func nameServersOf(path string) []netip.AddrPort {
-	conf, err := dns.ClientConfigFromFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	return nameServersIn(f)
+}
+
+func nameServersIn(text io.Reader) []netip.AddrPort {
+	conf, err := dns.ClientConfigFromReader(text)
 	if err != nil {
 		return nil
 	}

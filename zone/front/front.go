@@ -119,10 +119,11 @@ func (f *Front) Open() error {
 // name, lower case and absolute; they are read-only from now on. Misses wait for the first server.
 func (f *Front) SetServer(s Server, secrets map[string]string) { f.upstream.set(s, secrets) }
 
-// Steer makes the kernel give the usual queries and new TCP connections to the front or, with on false, everything to
-// the full server. Queries that the front already has are answered.
-func (f *Front) Steer(on bool) error {
-	if err := f.group.steer(on); err != nil {
+// Steer makes the kernel give new TCP connections to the front, and the usual queries over UDP too or, with usual false,
+// to the full server. Connections are the front's also while Settings.Bypass has the full server answer everything: the
+// front bounds them. Queries that the front already has are answered.
+func (f *Front) Steer(usual bool) error {
+	if err := f.group.steer(usual, true); err != nil {
 		return fmt.Errorf("steer queries on %s: %w", f.config.Address, err)
 	}
 	return nil
@@ -184,7 +185,7 @@ func (f *Front) tick(ctx context.Context) {
 //  4. The first socket closes. The last of the group, the server's, takes its place in the kernel's order, and
 //     there it stays when the others close.
 func (f *Front) leave(closeTCP func()) error {
-	err := f.group.steer(false)
+	err := f.group.steer(false, false)
 	closeTCP()
 	f.upstream.stop()
 	for _, s := range f.group.udp {

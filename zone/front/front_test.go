@@ -285,6 +285,27 @@ func leaveUnderLoad(t *testing.T, sockets int) {
 	}
 }
 
+// While a plugin must see every query, the full server gets them all, and the front keeps its limits of connections.
+func TestBypass(t *testing.T) {
+	f, full := testFront(t, "127.0.0.1", 2)
+	runFront(t, f)
+	q := query1(t, hot, dns.TypeSRV, nil)
+	f.config.Shared.SetSettings(Settings{Bypass: "a plugin has to see every query"})
+	if err := f.Steer(false); err != nil {
+		t.Fatal(err)
+	}
+	for network, want := range map[string]int{"udp": rcodeOwn, "tcp": rcodeMissed} {
+		if got := askOver(t, network, full.at, q); got.Rcode != want {
+			t.Errorf("%s: %s, want %s", network, dns.RcodeToString[got.Rcode], dns.RcodeToString[want])
+		}
+	}
+	var idle []net.Conn
+	for range maxPerSource + 1 {
+		idle = append(idle, dial(t, full.at.String(), "127.0.0.1"))
+	}
+	wantClosed(t, idle[0])
+}
+
 // A reader that fails while the front runs ends the front with an error; the full server answers on.
 func TestReaderFails(t *testing.T) {
 	f, full := testFront(t, "127.0.0.1", 3)

@@ -52,7 +52,7 @@ func openGroup(c *Config, fail func(string) error) (*group, error) {
 		err = g.openTCP(address)
 	}
 	if err == nil {
-		err = g.steer(false)
+		err = g.steer(false, false)
 	}
 	if err != nil {
 		return nil, errors.Join(err, g.close())
@@ -170,18 +170,22 @@ func (g *group) probe(raw syscall.RawConn) (err error) {
 	return errors.Join(e, err)
 }
 
-// steer attaches the programs that choose the socket of a query and of a connection.
-func (g *group) steer(on bool) error {
+// steer attaches the programs that choose the socket of a query and of a connection: with udp, the usual queries come to
+// the front, and with tcp all connections, else everything goes to the full server.
+func (g *group) steer(udp, tcp bool) error {
 	n := uint32(len(g.udp))
-	udp, tcp := program(onlyServer(n)), program(onlyServer(1))
-	if on {
-		udp, tcp = program(usual(n)), program(onlyServer(0))
+	queries, connections := program(onlyServer(n)), program(onlyServer(1))
+	if udp {
+		queries = program(usual(n))
 	}
-	err := g.attach(g.tcp.(*net.TCPListener), tcp)
+	if tcp {
+		connections = program(onlyServer(0))
+	}
+	err := g.attach(g.tcp.(*net.TCPListener), connections)
 	if errors.Is(err, net.ErrClosed) {
 		err = nil // it failed and is the reason to leave; the server's listener is alone then
 	}
-	return errors.Join(g.attach(g.udp[0].conn, udp), err)
+	return errors.Join(g.attach(g.udp[0].conn, queries), err)
 }
 
 // handOver is for when the first UDP socket is closed and the full server's has its place.

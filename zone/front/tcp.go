@@ -36,10 +36,11 @@ type missFunc func(packet []byte, local, remote net.Addr, write func(msg []byte)
 // tcp answers DNS over TCP (RFC 7766). Queries that come in together are answered in order and with one write; the full
 // server's answers come when they are ready (RFC 7766 §6.2.1.1).
 //
-// A connection beyond a limit takes the place of another one (RFC 7766 §6.2.2, RFC 9210 §4.2), which goesBefore chooses: whoever
-// has many connections pays for them, so that a good client comes in whatever the others do. One that is being answered
-// goes only for a client that has fewer; when there is no other the new one is closed. Memory is bounded: 3 KiB for each connection, 160 KiB for each that does not
-// read what is written to it (tcpWrite at most), and 64 KiB for maxLarge of them.
+// A connection beyond a limit takes the place of another one (RFC 7766 §6.2.2, RFC 9210 §4.2), which goesBefore chooses:
+// whoever has many connections pays for them, so that a good client comes in whatever the others do. One that is being
+// answered goes only for a client that has fewer; when there is no other the new one is closed. Memory is bounded: 3 KiB for
+// each connection, 160 KiB for each that does not read what is written to it (tcpWrite at most), and 64 KiB for maxLarge of
+// them.
 type tcp struct {
 	shared   *Shared
 	counters *counters

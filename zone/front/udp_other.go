@@ -23,9 +23,9 @@ type batch struct{}
 
 func openGroup(*Config, func(string) error) (*group, error) { return nil, errors.ErrUnsupported }
 
-func (*group) steer(bool) error { return errors.ErrUnsupported }
-func (*group) handOver() error  { return errors.ErrUnsupported }
-func (*group) close() error     { return nil }
+func (*group) steer(_, _ bool) error { return errors.ErrUnsupported }
+func (*group) handOver() error       { return errors.ErrUnsupported }
+func (*group) close() error          { return nil }
 
 func newBatch(*udpSocket, *Front) *batch { return nil }
 

@@ -1,7 +1,9 @@
 package xfr
 
 import (
+	"context"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -140,6 +142,50 @@ func FuzzTSIG(f *testing.F) {
 					t.Fatalf("a transfer for\n%v", m)
 				}
 			}
+		}
+	})
+}
+
+// FuzzNotifyAnswer feeds what a secondary may answer to SOA and NOTIFY: it counts as an acknowledgement only if it is one, and
+// a serial only if it has authority.
+func FuzzNotifyAnswer(f *testing.F) {
+	ack := new(dns.Msg).SetNotify(origin)
+	ack.Response = true
+	shown := new(dns.Msg).SetQuestion(origin, dns.TypeSOA)
+	shown.Response, shown.Authoritative, shown.Answer = true, true, []dns.RR{soa(9)}
+	for _, m := range []*dns.Msg{ack, signed(ack.Copy()), shown, new(dns.Msg).SetRcode(ack, dns.RcodeNotImplemented)} {
+		b, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, b)
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		answers := [][]byte{first, second}
+		n := NewNotifier(NotifierOptions{Key: testKey})
+		var last *dns.Msg
+		n.exchange = func(context.Context, *dns.Msg, netip.Addr, netip.AddrPort, time.Duration) (*dns.Msg, error) {
+			m := new(dns.Msg)
+			err := m.Unpack(answers[0])
+			answers = answers[1:]
+			last = m
+			return m, err
+		}
+		s := &secondary{addr: netip.MustParseAddrPort("192.0.2.53:53")}
+		tr := try{s: s, origin: origin, soa: soa(10), serial: 10, to: s.addr, probe: true}
+		out := n.try(t.Context(), tr)
+		if out.acked && (!last.Response || last.Opcode != dns.OpcodeNotify || last.Rcode != dns.RcodeSuccess || last.IsTsig() == nil) {
+			t.Errorf("acknowledged by\n%v", last)
+		}
+		if out.has != nil {
+			m := new(dns.Msg)
+			if err := m.Unpack(first); err != nil || !m.Authoritative || m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
+				t.Errorf("serial %d by\n%v", *out.has, m)
+			}
+		}
+		n.finish(tr, out)
+		if s.err != nil && out.acked {
+			t.Errorf("acknowledged, and %v", s.err)
 		}
 	})
 }
