@@ -48,7 +48,11 @@ func crash(b *testing.B, nodes []*runNode, die int, edit func(*Options)) time.Du
 		v.signal(b, syscall.SIGKILL)
 	}
 	all(Dead)
-	return time.Since(began)
+	took := time.Since(began)
+	for _, v := range victims {
+		_ = v.cmd.Wait()
+	}
+	return took
 }
 
 // BenchmarkSay measures the time until all others have what a node says.

@@ -119,7 +119,7 @@ func (j *joiner) known() (known map[netip.AddrPort]bool, gone []netip.AddrPort) 
 		known[netip.AddrPortFrom(a, j.o.Port)] = true
 	}
 	for _, p := range j.peers.list() {
-		for _, a := range p.doors() {
+		for _, a := range p.endpoints() {
 			if p.Status == Alive {
 				known[a] = true
 			} else {

@@ -91,8 +91,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		m.see([]Peer{p}, now.Add(time.Duration(i)*time.Second))
 	}
-	if len(m.Peers) != maxRemembered || len(m.addrs()) != maxRemembered*maxDoors {
-		t.Fatalf("%d nodes and %d addresses, want %d and %d", len(m.Peers), len(m.addrs()), maxRemembered, maxRemembered*maxDoors)
+	if len(m.Peers) != maxRemembered || len(m.addrs()) != maxRemembered*maxEndpoints {
+		t.Fatalf("%d nodes and %d addresses, want %d and %d", len(m.Peers), len(m.addrs()), maxRemembered, maxRemembered*maxEndpoints)
 	}
 	if slices.ContainsFunc(m.Peers, func(s sighting) bool { return s.Name == "n0" }) {
 		t.Error("the node that was not seen for longest is there yet")
