@@ -3,10 +3,12 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,4 +188,34 @@ func TestRememberedNodes(t *testing.T) {
 	next := options("infra1")
 	next.File = o.File
 	meet(t, first, start(t, next))
+}
+
+// Who is looked for where, by what is known of each name.
+func TestWhoIsMissing(t *testing.T) {
+	at := func(a string) netip.AddrPort { return netip.MustParseAddrPort(a + ":2388") }
+	ta := newTable("own."+bootA, time.Minute)
+	since := time.Now()
+	for i, p := range []Peer{
+		aliveAt("a", "10.0.1.1:2388", "10.0.1.1", "fd00::1"),
+		{Record: Record{Name: "b"}, Addr: at("10.0.1.2"), Status: Dead},
+		{Record: Record{Name: "b", Addrs: addrs("10.0.1.3", "fd00::3")}, Addr: at("10.0.1.3"), Status: Left}, // its last run
+		{Record: Record{Name: "c"}, Addr: at("10.0.1.4"), Status: Dead},
+		aliveAt("c", "10.0.1.5:2388"), // came back elsewhere
+		{Record: Record{Name: "own"}, Addr: at("10.0.1.9"), Status: Dead},
+	} {
+		p.Since = since.Add(time.Duration(i) * time.Second)
+		ta.runs[fmt.Sprint(i)] = &p
+	}
+	j := &joiner{o: Options{Addrs: addrs("10.0.1.9", "fd00::9"), Port: 2388}, peers: ta, remembered: []sighting{
+		{Name: "a", Addrs: []netip.AddrPort{at("10.0.1.100")}}, {Name: "d", Addrs: []netip.AddrPort{at("10.0.1.6"), at("10.0.1.1")}},
+	}}
+	known, gone := j.look()
+	if want := map[netip.AddrPort]bool{at("10.0.1.1"): true, at("[fd00::1]"): true, at("10.0.1.5"): true, at("10.0.1.9"): true, at("[fd00::9]"): true}; !maps.Equal(known, want) {
+		t.Errorf("known are %v, want %v", known, want)
+	}
+	got := absent(known, gone)
+	slices.SortFunc(got, netip.AddrPort.Compare)
+	if want := []netip.AddrPort{at("10.0.1.3"), at("10.0.1.6"), at("[fd00::3]")}; !slices.Equal(got, want) {
+		t.Errorf("missing are %v, want %v", got, want)
+	}
 }

@@ -99,14 +99,6 @@ func (m *memory) trim() {
 	m.Peers = slices.CompactFunc(m.Peers, func(a, b sighting) bool { return a.Name == b.Name })
 }
 
-// addrs returns the addresses of all nodes.
-func (m *memory) addrs() (out []netip.AddrPort) {
-	for _, s := range m.Peers {
-		out = append(out, s.Addrs...)
-	}
-	return out
-}
-
 func (m *memory) write(file string) error {
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {

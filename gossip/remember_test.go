@@ -17,6 +17,14 @@ func aliveAt(name, at string, more ...string) Peer {
 	return Peer{Record: Record{Name: name, Boot: bootA, Addrs: addrs(more...)}, Addr: netip.MustParseAddrPort(at)}
 }
 
+// addrs returns the addresses of all nodes.
+func (m memory) addrs() (out []netip.AddrPort) {
+	for _, s := range m.Peers {
+		out = append(out, s.Addrs...)
+	}
+	return out
+}
+
 func TestMemory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "gossip.json")
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

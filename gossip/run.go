@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		g.o.Log.Warn("gossip: the nodes that were seen in earlier runs are forgotten", zap.Error(err))
 	}
-	j := &joiner{o: g.o, peers: g.peers, list: list, t: t, remembered: past.addrs(), reminders: reminders}
+	j := &joiner{o: g.o, peers: g.peers, list: list, t: t, remembered: slices.Clone(past.Peers), reminders: reminders}
 	w := &watcher{o: g.o, peers: g.peers, past: past, reminders: reminders}
 
 	var wg sync.WaitGroup
