@@ -18,11 +18,11 @@ const (
 	// saveEvery is the least time between two writes of the file of remembered nodes.
 	saveEvery = 5 * time.Second
 	// goodbye bounds each of the two steps of leaving: the last record, and the goodbye itself.
-	goodbye = time.Second
+	goodbye = 2 * time.Second
 )
 
 // Run listens, joins the other nodes and stays joined until ctx ends. Then it says goodbye, which takes some hundred
-// milliseconds and at most two seconds, and returns nil when all that it started has ended. Trouble with addresses, files
+// milliseconds and at most some four seconds, and returns nil when all that it started has ended. Trouble with addresses, files
 // and other nodes is logged and tried again. Run may be called once.
 func (g *Gossip) Run(ctx context.Context) error {
 	if g.started.Swap(true) {
