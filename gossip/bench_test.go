@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"syscall"
 	"testing"
@@ -43,12 +44,18 @@ func crash(b *testing.B, nodes []*runNode, die int, edit func(*Options)) time.Du
 		}
 	}
 	all(Alive)
+	// The probes of the round before end, and this round begins at any time between two.
+	<-time.After(time.Second + rand.N(time.Second))
 	began := time.Now()
 	for _, v := range victims {
 		v.signal(b, syscall.SIGKILL)
 	}
 	all(Dead)
-	return time.Since(began)
+	took := time.Since(began)
+	for _, v := range victims {
+		_ = v.cmd.Wait()
+	}
+	return took
 }
 
 // BenchmarkSay measures the time until all others have what a node says.

@@ -68,7 +68,7 @@ func TestGarbage(t *testing.T) {
 		_, _ = random.Read(body)
 		return append([]byte(begin[random.Uint64()%uint64(len(begin))]), body...)
 	}
-	for i := range 3000 {
+	for i := range 1000 {
 		max := 1500
 		if i%100 == 0 {
 			max = 60000

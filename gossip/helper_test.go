@@ -63,7 +63,7 @@ func ownAddr() netip.Addr {
 // to be dead, as the machine may be busy with other tests.
 func patient() Timing {
 	t := Rack()
-	t.Probe, t.ProbeTimeout, t.Suspicion = time.Second, 500*time.Millisecond, 9
+	t.Probe, t.ProbeTimeout, t.Suspicion = time.Second, 400*time.Millisecond, 9
 	return t
 }
 

@@ -29,8 +29,8 @@ type joiner struct {
 	peers *table
 	list  *memberlist.Memberlist
 	t     *transport
-	// remembered are addresses from earlier runs.
-	remembered []netip.AddrPort
+	// remembered are the nodes that were seen in earlier runs; read only.
+	remembered []sighting
 	// reminders keeps what goes wrong for long from filling the log.
 	reminders *limiter
 }
@@ -63,7 +63,7 @@ func (j *joiner) reach(ctx context.Context) (missing bool) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, rejoinAtOnce)
-	known, gone := j.known()
+	known, gone := j.look()
 	alone := len(known) == len(j.o.Addrs)
 	tried := map[netip.AddrPort]bool{}
 	try := func(addrs []netip.AddrPort) {
@@ -79,7 +79,7 @@ func (j *joiner) reach(ctx context.Context) (missing bool) {
 			})
 		}
 	}
-	try(absent(known, append(gone, j.remembered...)))
+	try(absent(known, gone))
 	if j.o.Seeds != nil { // it may take its time, so the others are tried meanwhile
 		ctx, cancel := context.WithTimeout(ctx, j.o.Timing.Rejoin)
 		defer cancel()
@@ -111,20 +111,32 @@ func (j *joiner) remind(level zapcore.Level, key, what string, err error) {
 	}
 }
 
-// known returns the addresses of this node and of the peers that are alive, and apart from them those of peers that are
-// not.
-func (j *joiner) known() (known map[netip.AddrPort]bool, gone []netip.AddrPort) {
+// look returns the addresses behind which this node or a living peer is, and those where a node was that has no living
+// run: where its last run was, and where it was seen in an earlier run of this node.
+func (j *joiner) look() (known map[netip.AddrPort]bool, gone []netip.AddrPort) {
 	known = map[netip.AddrPort]bool{}
 	for _, a := range j.o.Addrs {
 		known[netip.AddrPortFrom(a, j.o.Port)] = true
 	}
+	alive, last := map[string]bool{}, map[string]Peer{}
 	for _, p := range j.peers.list() {
-		for _, a := range p.doors() {
-			if p.Status == Alive {
+		if p.Status == Alive {
+			alive[p.Name] = true
+			for _, a := range p.endpoints() {
 				known[a] = true
-			} else {
-				gone = append(gone, a)
 			}
+		} else if p.Since.After(last[p.Name].Since) {
+			last[p.Name] = p
+		}
+	}
+	for name, p := range last {
+		if !alive[name] {
+			gone = append(gone, p.endpoints()...)
+		}
+	}
+	for _, s := range j.remembered {
+		if !alive[s.Name] {
+			gone = append(gone, s.Addrs...)
 		}
 	}
 	return known, gone

@@ -28,7 +28,7 @@ func TestOptionsThatCannotBe(t *testing.T) {
 		{func(o *Options) { o.Addrs = addrs("::") }, "address ::"},
 		{func(o *Options) { o.Port = 0 }, "port 0"},
 		{func(o *Options) { o.Timing.Rejoin = 0 }, "below 1 ms"},
-		{func(o *Options) { o.Timing.ProbeTimeout = o.Timing.Probe }, "below the probe interval"},
+		{func(o *Options) { o.Timing.ProbeTimeout = o.Timing.Probe / 2 }, "below half of the probe interval"},
 		{func(o *Options) { o.Timing.Suspicion = 0 }, "multipliers"},
 		{func(o *Options) { o.Keys = nil }, "no key"},
 		{func(o *Options) { o.Keys = [][]byte{keyA, keyB[:31]} }, "key 2 has 31 octets"},

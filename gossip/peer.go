@@ -41,8 +41,8 @@ func (p Peer) clone() Peer {
 	return p
 }
 
-// doors are the addresses at which its gossip may be reached, the one that memberlist knows first.
-func (p Peer) doors() []netip.AddrPort {
+// endpoints are the addresses at which its gossip may be reached, the one that memberlist knows first.
+func (p Peer) endpoints() []netip.AddrPort {
 	out := []netip.AddrPort{p.Addr}
 	for _, a := range p.Addrs {
 		if at := netip.AddrPortFrom(a, p.Addr.Port()); at != p.Addr {

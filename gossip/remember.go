@@ -17,8 +17,8 @@ import (
 const (
 	// maxRemembered bounds the file: as many nodes as a domain may have.
 	maxRemembered = 64
-	// maxDoors is how many addresses of one node are remembered.
-	maxDoors = 8
+	// maxEndpoints is how many addresses of one node are remembered.
+	maxEndpoints = 8
 	// rememberFor is for how long a node that was not seen is asked at each start. After that the Corefile has to name it.
 	rememberFor = 30 * 24 * time.Hour
 	// freshen is how old a "last seen" in the file may get while the node is seen.
@@ -75,16 +75,16 @@ func (m *memory) see(peers []Peer, now time.Time) (changed bool) {
 		if p.Status != Alive {
 			continue
 		}
-		doors := p.doors()
-		doors = doors[:min(len(doors), maxDoors)]
+		endpoints := p.endpoints()
+		endpoints = endpoints[:min(len(endpoints), maxEndpoints)]
 		i := slices.IndexFunc(m.Peers, func(s sighting) bool { return s.Name == p.Name })
 		if i < 0 {
 			m.Peers = append(m.Peers, sighting{Name: p.Name})
 			i = len(m.Peers) - 1
 		}
 		s := &m.Peers[i]
-		if !slices.Equal(s.Addrs, doors) || now.Sub(s.Seen).Abs() > freshen {
-			*s, changed = sighting{p.Name, doors, now.UTC().Truncate(time.Second)}, true
+		if !slices.Equal(s.Addrs, endpoints) || now.Sub(s.Seen).Abs() > freshen {
+			*s, changed = sighting{p.Name, endpoints, now.UTC().Truncate(time.Second)}, true
 		}
 	}
 	m.trim()
@@ -97,14 +97,6 @@ func (m *memory) trim() {
 	m.Peers = m.Peers[:min(len(m.Peers), maxRemembered)]
 	slices.SortStableFunc(m.Peers, func(a, b sighting) int { return cmp.Compare(a.Name, b.Name) })
 	m.Peers = slices.CompactFunc(m.Peers, func(a, b sighting) bool { return a.Name == b.Name })
-}
-
-// addrs returns the addresses of all nodes.
-func (m *memory) addrs() (out []netip.AddrPort) {
-	for _, s := range m.Peers {
-		out = append(out, s.Addrs...)
-	}
-	return out
 }
 
 func (m *memory) write(file string) error {

@@ -17,6 +17,14 @@ func aliveAt(name, at string, more ...string) Peer {
 	return Peer{Record: Record{Name: name, Boot: bootA, Addrs: addrs(more...)}, Addr: netip.MustParseAddrPort(at)}
 }
 
+// addrs returns the addresses of all nodes.
+func (m memory) addrs() (out []netip.AddrPort) {
+	for _, s := range m.Peers {
+		out = append(out, s.Addrs...)
+	}
+	return out
+}
+
 func TestMemory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "gossip.json")
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -91,8 +99,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		m.see([]Peer{p}, now.Add(time.Duration(i)*time.Second))
 	}
-	if len(m.Peers) != maxRemembered || len(m.addrs()) != maxRemembered*maxDoors {
-		t.Fatalf("%d nodes and %d addresses, want %d and %d", len(m.Peers), len(m.addrs()), maxRemembered, maxRemembered*maxDoors)
+	if len(m.Peers) != maxRemembered || len(m.addrs()) != maxRemembered*maxEndpoints {
+		t.Fatalf("%d nodes and %d addresses, want %d and %d", len(m.Peers), len(m.addrs()), maxRemembered, maxRemembered*maxEndpoints)
 	}
 	if slices.ContainsFunc(m.Peers, func(s sighting) bool { return s.Name == "n0" }) {
 		t.Error("the node that was not seen for longest is there yet")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,11 +18,11 @@ const (
 	// saveEvery is the least time between two writes of the file of remembered nodes.
 	saveEvery = 5 * time.Second
 	// goodbye bounds each of the two steps of leaving: the last record, and the goodbye itself.
-	goodbye = time.Second
+	goodbye = 2 * time.Second
 )
 
 // Run listens, joins the other nodes and stays joined until ctx ends. Then it says goodbye, which takes some hundred
-// milliseconds and at most two seconds, and returns nil when all that it started has ended. Trouble with addresses, files
+// milliseconds and at most some four seconds, and returns nil when all that it started has ended. Trouble with addresses, files
 // and other nodes is logged and tried again. Run may be called once.
 func (g *Gossip) Run(ctx context.Context) error {
 	if g.started.Swap(true) {
@@ -42,7 +43,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		g.o.Log.Warn("gossip: the nodes that were seen in earlier runs are forgotten", zap.Error(err))
 	}
-	j := &joiner{o: g.o, peers: g.peers, list: list, t: t, remembered: past.addrs(), reminders: reminders}
+	j := &joiner{o: g.o, peers: g.peers, list: list, t: t, remembered: slices.Clone(past.Peers), reminders: reminders}
 	w := &watcher{o: g.o, peers: g.peers, past: past, reminders: reminders}
 
 	var wg sync.WaitGroup

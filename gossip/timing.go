@@ -12,8 +12,9 @@ type Timing struct {
 	// answer before it calls that node suspect. A node that notices that it is slow itself makes it up to eight times as
 	// long.
 	Probe time.Duration
-	// ProbeTimeout is how long a probe waits before it tries TCP and other nodes' help as well: more than a round trip, less
-	// than half of Probe.
+	// ProbeTimeout is how long a probe waits before it tries TCP and other nodes' help as well, and how long a helper waits
+	// before it says no: more than a round trip. Twice that and a round trip have to fit into Probe, or a node hears the no
+	// too late, takes itself for slow and doubles Probe.
 	ProbeTimeout time.Duration
 	// Suspicion times Probe is how long a suspect has for its objection before it is dead (from eleven nodes on times
 	// log10 of their number). With 3, a death needs a second witness as soon as there is one to ask.
@@ -37,7 +38,7 @@ type Timing struct {
 // Rack is the Timing for nodes at most a few milliseconds apart.
 func Rack() Timing {
 	return Timing{
-		Probe: 200 * time.Millisecond, ProbeTimeout: 100 * time.Millisecond, Suspicion: 3, SuspicionMax: 6,
+		Probe: 200 * time.Millisecond, ProbeTimeout: 80 * time.Millisecond, Suspicion: 3, SuspicionMax: 6,
 		Gossip: 50 * time.Millisecond, Retransmit: 6, PushPull: 5 * time.Second, Stream: 3 * time.Second,
 		Forget: 30 * time.Second, Rejoin: 10 * time.Second,
 	}
@@ -46,14 +47,14 @@ func Rack() Timing {
 // Metro is the Timing for sites of one city, up to ten milliseconds or so apart.
 func Metro() Timing {
 	t := Rack()
-	t.Probe, t.ProbeTimeout, t.Gossip, t.Stream = 500*time.Millisecond, 240*time.Millisecond, 100*time.Millisecond, 5*time.Second
+	t.Probe, t.ProbeTimeout, t.Gossip, t.Stream = 500*time.Millisecond, 200*time.Millisecond, 100*time.Millisecond, 5*time.Second
 	return t
 }
 
 // WAN is the Timing for sites up to some three hundred milliseconds apart.
 func WAN() Timing {
 	t := Rack()
-	t.Probe, t.ProbeTimeout, t.Gossip = 2*time.Second, 900*time.Millisecond, 200*time.Millisecond
+	t.Probe, t.ProbeTimeout, t.Gossip = 2*time.Second, 700*time.Millisecond, 200*time.Millisecond
 	t.PushPull, t.Stream, t.Forget, t.Rejoin = 15*time.Second, 10*time.Second, time.Minute, 20*time.Second
 	return t
 }
@@ -64,8 +65,8 @@ func (t Timing) check() error {
 			return fmt.Errorf("timing %+v: want no time below 1 ms", t)
 		}
 	}
-	if t.ProbeTimeout >= t.Probe || t.Suspicion < 1 || t.SuspicionMax < 1 || t.Retransmit < 1 {
-		return fmt.Errorf("timing %+v: want a probe timeout below the probe interval, and multipliers of 1 or more", t)
+	if 2*t.ProbeTimeout >= t.Probe || t.Suspicion < 1 || t.SuspicionMax < 1 || t.Retransmit < 1 {
+		return fmt.Errorf("timing %+v: want a probe timeout below half of the probe interval, and multipliers of 1 or more", t)
 	}
 	return nil
 }
