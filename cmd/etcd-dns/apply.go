@@ -73,7 +73,7 @@ func (f *applyFlags) run(cmd *cobra.Command, o *node.Options) error {
 	}
 	w := wanted(cmd.Context(), o)
 	if !w.DSKnown {
-		say(cmd, "DS is left as it is, because no node that would know it answers on %s", o.Data)
+		say(cmd, "DS is left as it is, because %s", noDS(o, w))
 	}
 	view, err := a.Ask(cmd.Context(), w.Domain)
 	if err != nil {

@@ -106,7 +106,9 @@ func (f *delegationFlags) neighbour(cmd *cobra.Command, o *node.Options) error {
 		}
 	} else {
 		w := wanted(cmd.Context(), o)
-		n.DS, n.Signed, n.Insecure = w.DS, len(w.DS) > 0, !w.DSKnown
+		n.DS, n.Signed = w.DS, len(w.DS) > 0
+		n.Early = !w.DSKnown && len(w.Keys) > 0
+		n.Insecure = !w.DSKnown && !n.Early
 	}
 	var text bytes.Buffer
 	if err := t.Execute(&text, n); err != nil {
@@ -132,6 +134,14 @@ func wanted(ctx context.Context, o *node.Options) parent.Want {
 	return o.Wanted(z.Records, err == nil)
 }
 
+// noDS says why it is not known which DS the parent should have.
+func noDS(o *node.Options, w parent.Want) string {
+	if len(w.Keys) > 0 {
+		return "the zone has not been signed for long enough (etcd-dns dnssec status)"
+	}
+	return "no node that would know it answers on " + o.Data
+}
+
 // delegationReport is the result as JSON.
 type delegationReport struct {
 	Domain  string          `json:"domain"`
@@ -143,7 +153,7 @@ type delegationReport struct {
 func (f *delegationFlags) run(cmd *cobra.Command, o *node.Options) error {
 	w := wanted(cmd.Context(), o)
 	if !w.DSKnown {
-		say(cmd, "DS is left out, because no node that would know it answers on %s", o.Data)
+		say(cmd, "DS is left out, because %s", noDS(o, w))
 	}
 	var v *parent.Verdict
 	if !f.offline {

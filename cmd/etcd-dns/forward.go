@@ -16,7 +16,9 @@ var resolvers = map[string]*template.Template{
 // that does not delegate it proves that it does not exist.
 const (
 	resolverHead = `# For a resolver in front of {{.Zone}}, where no parent delegates it.
-{{- if .Insecure}}
+{{- if .Early}}
+# It is signed, but not for long enough: caches may hold it without signatures for an hour. Run this again then for the trust anchor.
+{{- else if .Insecure}}
 # Whether the zone is signed is not known here: run this on a node to get the trust anchor.
 {{- end}}
 `
@@ -74,6 +76,10 @@ policy.add(policy.suffix(
 {{- if not .Signed}}
 #     addNTA('{{.Zone}}', "not signed")
 {{- end}}
+# Where a parent delegates the zone, these alone, and dont-query without the nodes' addresses if they are private. Until the
+# cluster is born its names are SERVFAIL, which would be kept for a minute, and not be asked for again for another.
+packetcache-servfail-ttl=1
+dont-throttle-netmasks={{range $i, $n := .Nodes}}{{if $i}},{{end}}{{$n.Addr}}{{end}}
 `
 	dnsmasqResolver = `{{range .Nodes -}}
 server=/{{$.Zone}}/{{.Addr}}{{if ne $.Port 53}}#{{$.Port}}{{end}}

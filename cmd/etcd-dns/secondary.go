@@ -24,8 +24,8 @@ type neighbour struct {
 	// DS are the trust anchors; Signed is false for a zone without signatures.
 	DS     []*dns.DS
 	Signed bool
-	// Insecure says that Signed is not known for lack of a running node.
-	Insecure bool
+	// Insecure says that Signed is not known for lack of a running node, Early that the zone is signed, but not for long enough.
+	Insecure, Early bool
 }
 
 type nodeAddr struct {
