@@ -121,17 +121,30 @@ func (f *front) birth(t *testing.T, before string, release func()) {
 	})
 	stop()
 	watch.Stop()
-	var born time.Time
+	first, last := f.bornAt(t, watch, members)
+	for _, e := range clients {
+		e.judge(t, before, first, last)
+	}
+}
+
+// bornAt is when the first and the last node began to give the complete set.
+func (f *front) bornAt(t *testing.T, watch *Watcher, members Question) (first, last time.Time) {
+	t.Helper()
 	for _, n := range f.names {
-		for _, s := range watch.Sequence(n, members) {
-			if s.Answer == f.complete("server") && (born.IsZero() || s.First.Before(born)) {
-				born = s.First
-			}
+		seen := watch.Sequence(n, members)
+		i := slices.IndexFunc(seen, func(s Seen) bool { return s.Answer == f.complete("server") })
+		if i < 0 {
+			t.Fatalf("%s is not born: %s", n, story(seen))
+		}
+		at := seen[i].First
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+		if at.After(last) {
+			last = at
 		}
 	}
-	for _, e := range clients {
-		e.judge(t, before, born)
-	}
+	return first, last
 }
 
 // clients starts one for each resolver and name. They end when stop is called, which may be more than once.
@@ -158,8 +171,9 @@ func (f *front) clients(t *testing.T) (all []*early, stop func()) {
 	return all, stop
 }
 
-// judge prints how long a resolver gave older answers, and wants them to have been right, and to have ended in time.
-func (e *early) judge(t *testing.T, before string, born time.Time) {
+// judge prints how long after the first node's birth a resolver gave older answers, and wants them to have been right, and to have
+// ended in time after the last node's: until then it may be told an older one.
+func (e *early) judge(t *testing.T, before string, first, last time.Time) {
 	t.Helper()
 	var heard []string
 	for _, a := range slices.Sorted(maps.Keys(e.heard)) {
@@ -171,13 +185,12 @@ func (e *early) judge(t *testing.T, before string, born time.Time) {
 	if e.answer == before {
 		return
 	}
-	late := max(0, e.last.Sub(born)).Round(time.Millisecond)
-	t.Logf("%-14s %-40s %6.3f s after birth; before that %s", e.name, e.Name, late.Seconds(), strings.Join(heard, ", "))
+	t.Logf("%-14s %-40s %6.3f s after birth; before that %s", e.name, e.Name, max(0, e.last.Sub(first).Seconds()), strings.Join(heard, ", "))
 	limit := bornLimit
 	if !e.Stub {
 		limit = max(limit, e.late)
 	}
-	if late > limit {
+	if late := e.last.Sub(last); late > limit {
 		t.Errorf("%s gives an older answer to %s %v after birth, want at most %v", e.name, e.Name, late, limit)
 	}
 }
