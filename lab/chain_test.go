@@ -3,8 +3,6 @@
 package lab
 
 import (
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,15 +29,15 @@ func (s *secondaries) signParent(ds *dns.DS) *dns.DNSKEY {
 	records := s.Must(clientHost, s.bin(), "delegation", "--offline", "-o", "zone", "--corefile", filepath.Join(first.dir, "Corefile"), "--name", first.name)
 	ds.Hdr.Ttl = 60
 	s.writeDelegation(records + "\n" + ds.String() + "\n")
-	key := s.sign(s.host(parentHost), "example.com")
+	key := s.signZone(s.host(parentHost), "example.com")
 	s.reloadParent()
 	return key
 }
 
-// sign signs a zone file in a host's folder with a new key of ldns, and returns the key.
-func (l *Lab) sign(h *host, origin string) *dns.DNSKEY {
+// signZone signs the zone of NSD on a host with a new key of ldns, and returns the key.
+func (l *Lab) signZone(h *host, origin string) *dns.DNSKEY {
 	l.t.Helper()
-	zone := filepath.Join(h.dir, zoneFile(origin))
+	zone := zoneFile(h, origin)
 	yesterday := time.Now().UTC().AddDate(0, 0, -1).Format("20060102150405") // RFC 4034 §3.2
 	key := filepath.Join(h.dir, strings.TrimSpace(l.Must(h.name, "ldns-keygen", "-a", "ECDSAP256SHA256", "-k", origin)))
 	l.Must(h.name, "ldns-signzone", "-i", yesterday, "-f", zone+".signed", zone, key)
@@ -57,22 +55,12 @@ func (l *Lab) sign(h *host, origin string) *dns.DNSKEY {
 	return rr.(*dns.DNSKEY)
 }
 
-// serveChain starts NSD on a new host with a signed root and a signed example.com that has the records, and returns the root's DS.
-func (l *Lab) serveChain(name string, addr netip.Addr, records string) *dns.DS {
-	l.t.Helper()
-	h := l.addHost(name, addr)
-	l.write(h, zoneFile("example.com"), fmt.Sprintf(exampleZone, l.serial, addr)+records)
-	ds := l.signChain(h)
-	l.serveZones(h)
-	return ds
-}
-
-// signChain signs example.com in a host's folder, and a root above it, and returns the root's DS.
-func (l *Lab) signChain(h *host) *dns.DS {
-	l.t.Helper()
-	key := l.sign(h, "example.com")
-	l.write(h, zoneFile("."), fmt.Sprintf(rootZone, l.serial, h.addr)+key.ToDS(dns.SHA256).String()+"\n")
-	return l.sign(h, ".").ToDS(dns.SHA256)
+// zoneFile is where NSD's configuration on a host has a zone.
+func zoneFile(h *host, origin string) string {
+	if origin == "." {
+		origin = "root"
+	}
+	return filepath.Join(h.dir, origin+".zone")
 }
 
 // grok is dnsviz grok, which in Debian 12 takes a pygraphviz without a module named release for none at all.

@@ -126,7 +126,7 @@ func (l *Lab) dynamicParent() {
 	<-l.parent.done
 	l.write(h, "update.key", updateKey)
 	l.write(h, "named.conf", fmt.Sprintf(namedConf, h.dir))
-	l.write(h, "dynamic.zone", fmt.Sprintf(exampleZone, l.serial+1, h.addr))
+	l.write(h, "dynamic.zone", fmt.Sprintf(exampleZone, l.serial+1))
 	l.parent = l.daemon(h, "named", "-g", "-n", "1", "-c", filepath.Join(h.dir, "named.conf"))
 	l.Wait("BIND answers", 20*time.Second, func() error {
 		m, err := l.Query(clientHost, l.Addr(parentHost), "example.com", dns.TypeSOA)

@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -81,33 +80,6 @@ func (l *Lab) Ask(from, addr, name string, qtype uint16) string {
 		return "no answer: " + err.Error()
 	}
 	return Answer(m)
-}
-
-// validated asks a resolver, which says by AD whether it has validated the answer (RFC 4035 §3.2.3).
-func (l *Lab) validated(resolver, name string, qtype uint16, rcode int, ad bool) error {
-	r, err := l.askSecure(resolver, name, qtype)
-	if err != nil {
-		return err
-	}
-	if r.Rcode != rcode || r.AuthenticatedData != ad {
-		return fmt.Errorf("%s says to %s %s: %v", resolver, name, dns.TypeToString[qtype], r)
-	}
-	return nil
-}
-
-// askSecure asks a resolver for signatures too, once, for at most three seconds: it may have to come down from the root.
-func (l *Lab) askSecure(resolver, name string, qtype uint16) (*dns.Msg, error) {
-	conn, err := l.dial(clientHost, l.Addr(resolver))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
-	q.SetEdns0(1232, true)
-	if err := errors.Join(conn.SetDeadline(time.Now().Add(3*time.Second)), conn.WriteMsg(q)); err != nil {
-		return nil, err
-	}
-	return conn.ReadMsg()
 }
 
 // Dig runs dig on a host, as in the guide: +noall +answer, and returns the lines, sorted, each with single spaces.

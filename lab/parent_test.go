@@ -19,22 +19,22 @@ import (
 // Internet: from its root hints down to the nodes.
 const (
 	rootZone = `$TTL 3600
-.                 SOA a.root. hostmaster.root. %[1]d 1800 900 604800 60
+.                 SOA a.root. hostmaster.root. 1 1800 900 604800 60
 .                 NS  a.root.
-a.root.           A   %[2]s
+a.root.           A   10.0.0.53
 example.com.      NS  ns.example.com.
-ns.example.com.   A   %[2]s
+ns.example.com.   A   10.0.0.53
 `
 	exampleZone = `$ORIGIN example.com.
 $TTL 60
-@    SOA ns hostmaster %[1]d 1800 900 604800 60
+@    SOA ns hostmaster %d 1800 900 604800 60
 @    NS  ns
-ns   A   %[2]s
+ns   A   10.0.0.53
 `
-	rootHints = ". 3600 NS a.root.\na.root. 3600 A %s\n"
+	rootHints = ". 3600 NS a.root.\na.root. 3600 A 10.0.0.53\n"
 
 	nsdConf = `server:
-  ip-address: %[2]s
+  ip-address: 10.0.0.53
   server-count: 1
   username: ""
   chroot: ""
@@ -81,28 +81,13 @@ func (l *Lab) serveParent(delegation string) {
 	l.t.Helper()
 	h := l.host(parentHost)
 	l.writeDelegation(delegation)
-	l.write(h, "root.zone", fmt.Sprintf(rootZone, l.serial, h.addr))
-	l.parent = l.serveZones(h)
-}
-
-// zoneFile is where NSD's configuration has a zone in its host's folder.
-func zoneFile(origin string) string {
-	if origin == "." {
-		origin = "root"
-	}
-	return origin + ".zone"
-}
-
-// serveZones starts NSD with the root and example.com, which are in the host's folder.
-func (l *Lab) serveZones(h *host) *process {
-	l.t.Helper()
-	l.write(h, "nsd.conf", fmt.Sprintf(nsdConf, h.dir, h.addr))
-	p := l.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
+	l.write(h, "root.zone", rootZone)
+	l.write(h, "nsd.conf", fmt.Sprintf(nsdConf, h.dir))
+	l.parent = l.daemon(h, "nsd", "-d", "-c", filepath.Join(h.dir, "nsd.conf"))
 	l.Wait("NSD answers", 10*time.Second, func() error {
-		_, err := l.Query(h.name, h.addr.String(), l.Domain, dns.TypeNS)
+		_, err := l.Query(parentHost, l.Addr(parentHost), l.Domain, dns.TypeNS)
 		return err
 	})
-	return p
 }
 
 // writeDelegation writes example.com with the records given, which must all be at or below the domain: nothing else
@@ -122,8 +107,7 @@ func (l *Lab) writeDelegation(records string) {
 		l.t.Fatalf("no delegation (%v):\n%s", err, records)
 	}
 	l.serial++
-	h := l.host(parentHost)
-	l.write(h, "example.com.zone", fmt.Sprintf(exampleZone, l.serial, h.addr)+records)
+	l.write(l.host(parentHost), "example.com.zone", fmt.Sprintf(exampleZone, l.serial)+records)
 }
 
 // reloadParent makes NSD read its zones again.
@@ -149,7 +133,7 @@ func (l *Lab) reloadParent() {
 func (l *Lab) startResolver() {
 	l.t.Helper()
 	h := l.host(resolverHost)
-	l.write(h, "root.hints", fmt.Sprintf(rootHints, parentAddr))
+	l.write(h, "root.hints", rootHints)
 	l.write(h, "unbound.conf", fmt.Sprintf(unboundConf, h.dir))
 	l.daemon(h, "unbound", "-d", "-p", "-c", filepath.Join(h.dir, "unbound.conf"))
 	l.Wait("Unbound answers", 10*time.Second, func() error {

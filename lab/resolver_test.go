@@ -94,7 +94,7 @@ func (l *Lab) startKind(k *resolverKind, name string, addr netip.Addr, o resolve
 	if err := os.Mkdir(filepath.Join(r.dir, "include"), 0o755); err != nil {
 		l.t.Fatal(err)
 	}
-	l.write(r.host, "root.hints", fmt.Sprintf(rootHints, o.Roots))
+	l.write(r.host, "root.hints", fmt.Sprintf(". 3600 NS a.root.\na.root. 3600 A %s\n", o.Roots))
 	l.write(r.host, "include/rack.conf", o.Printed)
 	for file, tmpl := range k.files {
 		var text bytes.Buffer
@@ -128,11 +128,45 @@ func (l *Lab) waitResolver(t testing.TB, r *resolver) {
 	if !r.Roots.IsValid() && !r.Upstream.IsValid() {
 		return
 	}
-	for name, rcode := range map[string]int{"ns.example.com": dns.RcodeSuccess, "nosuch.example.com": dns.RcodeNameError} {
-		if err := poll(30*time.Second, func() error { return l.validated(r.name, name, dns.TypeA, rcode, true) }); err != nil {
+	for _, q := range []asked{{Question{"example.com", dns.TypeNS}, "ns.example.com."}, {Question{"nosuch.example.com", dns.TypeA}, "NXDOMAIN"}} {
+		if err := poll(30*time.Second, func() error { return l.hears(r, q, true) }); err != nil {
 			t.Fatalf("%v\n%s", err, r.said())
 		}
 	}
+}
+
+// asked is a question and the answer that is wanted.
+type asked struct {
+	Question
+	answer string
+}
+
+// hears is an error unless a resolver gives the answer, with AD or without (RFC 4035 §3.2.3).
+func (l *Lab) hears(r *resolver, q asked, secure bool) error {
+	m, err := l.signedAnswer(r.name, q.Name, q.Type)
+	if err != nil {
+		return fmt.Errorf("%s: %w", q.Name, err)
+	}
+	m.Answer = slices.DeleteFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeRRSIG })
+	if Answer(m) != q.answer || m.AuthenticatedData != secure {
+		return errors.New(m.String())
+	}
+	return nil
+}
+
+// signedAnswer asks a server for signatures as well, once, for at most three seconds: a resolver may have to come down from the root.
+func (l *Lab) signedAnswer(server, name string, qtype uint16) (*dns.Msg, error) {
+	conn, err := l.dial(clientHost, l.Addr(server))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
+	q.SetEdns0(1232, true)
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(3*queryLimit)), conn.WriteMsg(q)); err != nil {
+		return nil, err
+	}
+	return conn.ReadMsg()
 }
 
 // said is the end of what a resolver printed.

@@ -5,7 +5,6 @@ package lab
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -112,25 +111,17 @@ func (f *front) announce(t *testing.T) (ds *dns.DS) {
 	return ds
 }
 
-// The hosts of two more roots, each with its example.com: one without a delegation, one with a wrong DS.
-const (
-	bareHost  = "bare"
-	wrongHost = "wrong"
-)
-
-var (
-	bareAddr  = netip.MustParseAddr("10.0.0.54")
-	wrongAddr = netip.MustParseAddr("10.0.0.55")
-)
-
 // start signs the parents, which have what the product says that they should, and starts the resolvers. ds is what it says of DS.
 func (f *front) start(ds *dns.DS) {
 	f.t.Helper()
 	records := f.Must("infra0", f.bin(), append([]string{"delegation", "--offline"}, place(f.node("infra0"))...)...)
 	f.writeDelegation(records)
+	bare := f.twinParent(bareHost, bareAddr, func(zone string) string { return strings.Replace(zone, records, "", 1) })
+	if ds != nil {
+		f.startBogus(ds)
+	}
 	anchor := f.signChain(f.host(parentHost))
 	f.reloadParent()
-	bare := f.serveChain(bareHost, bareAddr, "")
 	for i, k := range resolverKinds {
 		r := f.Tool("infra0", "delegation", "--resolver", k.kind)
 		if r.Code != 0 {
@@ -144,9 +135,6 @@ func (f *front) start(ds *dns.DS) {
 		}
 		f.resolvers = append(f.resolvers, f.startKind(k, k.kind, resolverAt(30+i), direct), f.startKind(k, k.kind+"-stub", resolverAt(40+i), stub))
 	}
-	if ds != nil {
-		f.startBogus(strings.ReplaceAll(records, strings.ToUpper(ds.Digest), strings.Repeat("00", 32)))
-	}
 	for _, r := range slices.Concat(f.resolvers, f.bogus) {
 		f.waitResolver(f.t, r)
 	}
@@ -155,10 +143,12 @@ func (f *front) start(ds *dns.DS) {
 // resolverAt is the address of a resolver's host.
 func resolverAt(last int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 2, byte(last)}) }
 
-// startBogus starts resolvers below a parent with these records.
-func (f *front) startBogus(records string) {
+// startBogus starts resolvers below a parent with a wrong DS in the place of ds.
+func (f *front) startBogus(ds *dns.DS) {
 	f.t.Helper()
-	anchor := f.serveChain(wrongHost, wrongAddr, records)
+	anchor := f.twinParent(wrongHost, wrongAddr, func(zone string) string {
+		return strings.ReplaceAll(zone, strings.ToUpper(ds.Digest), strings.Repeat("00", len(ds.Digest)/2))
+	})
 	for i, k := range resolverKinds {
 		o := resolverOptions{Roots: wrongAddr, Anchor: anchor}
 		if k.kind == "dnsmasq" {
@@ -168,13 +158,7 @@ func (f *front) startBogus(records string) {
 	}
 }
 
-// asked is a question and the answer of a healthy rack.
-type asked struct {
-	Question
-	answer string
-}
-
-// everything are questions for all that a client may ask.
+// everything are questions for all that a client may ask, and what a healthy rack answers.
 func (f *front) everything() []asked {
 	var v4, v6 []string
 	for _, n := range f.names {
@@ -232,19 +216,6 @@ func (f *front) resolve(t *testing.T, signed bool) {
 			}
 		})
 	}
-}
-
-// hears is an error unless a resolver gives the answer, with AD or without.
-func (f *front) hears(r *resolver, q asked, secure bool) error {
-	m, err := f.askSecure(r.name, q.Name, q.Type)
-	if err != nil {
-		return fmt.Errorf("%s: %w", q.Name, err)
-	}
-	m.Answer = slices.DeleteFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeRRSIG })
-	if Answer(m) != q.answer || m.AuthenticatedData != secure {
-		return errors.New(m.String())
-	}
-	return nil
 }
 
 // wrongDS is the control: below a parent with a wrong DS, validating resolvers take nothing of the rack, not even a denial.

@@ -132,7 +132,39 @@ func (s *secondaries) validation(t *testing.T, parent *dns.DNSKEY) {
 // validator starts Unbound with a trust anchor; it recurses from the root.
 func (s *secondaries) validator(name string, anchor *dns.DS) {
 	s.t.Helper()
-	s.startKind(unboundKind, name, validators[name], resolverOptions{Roots: parentAddr, Anchor: anchor})
+	h := s.addHost(name, validators[name])
+	s.write(h, "root.hints", rootHints)
+	s.write(h, "unbound.conf", fmt.Sprintf(validatorConf, h.addr, h.dir, strings.Join(strings.Fields(anchor.String()), " ")))
+	s.daemon(h, "unbound", "-d", "-p", "-c", filepath.Join(h.dir, "unbound.conf"))
+}
+
+const validatorConf = `server:
+  interface: %[1]s
+  access-control: 0.0.0.0/0 allow
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: "%[2]s"
+  pidfile: "%[2]s/unbound.pid"
+  use-syslog: no
+  logfile: "%[2]s/unbound.log"
+  val-log-level: 2
+  module-config: "validator iterator"
+  do-ip6: no
+  root-hints: "%[2]s/root.hints"
+  trust-anchor: "%[3]s"
+`
+
+// validated asks a resolver, which says by AD whether it has validated the answer (RFC 4035 §3.2.3).
+func (s *secondaries) validated(resolver, name string, qtype uint16, rcode int, ad bool) error {
+	r, err := s.signedAnswer(resolver, name, qtype)
+	if err != nil {
+		return err
+	}
+	if r.Rcode != rcode || r.AuthenticatedData != ad {
+		return fmt.Errorf("%s says to %s %s: %v", resolver, name, dns.TypeToString[qtype], r)
+	}
+	return nil
 }
 
 // diverge cuts one node off from the others, but not from the secondaries, until it serves another content, restarts it,
