@@ -41,6 +41,8 @@ type resolver struct {
 	*host
 	*resolverKind
 	resolverOptions
+	// Addr is where it answers.
+	Addr netip.Addr
 }
 
 // resolverOptions are what its configuration says, beside where it listens.
@@ -59,9 +61,6 @@ type resolverOptions struct {
 
 // Dir is the folder of its files.
 func (r *resolver) Dir() string { return r.dir }
-
-// Addr is where it answers.
-func (r *resolver) Addr() netip.Addr { return r.addr }
 
 // Trust writes the trust anchor without its name in a format for tag, algorithm, digest type and digest.
 func (r *resolver) Trust(format string) string {
@@ -90,7 +89,7 @@ func (r *resolver) Elsewhere(text string) string {
 // startKind starts a resolver on a new host.
 func (l *Lab) startKind(k *resolverKind, name string, addr netip.Addr, o resolverOptions) *resolver {
 	l.t.Helper()
-	r := &resolver{host: l.addHost(name, addr), resolverKind: k, resolverOptions: o}
+	r := &resolver{host: l.addHost(name, addr), resolverKind: k, resolverOptions: o, Addr: addr}
 	if err := os.Mkdir(filepath.Join(r.dir, "include"), 0o755); err != nil {
 		l.t.Fatal(err)
 	}

@@ -159,7 +159,7 @@ func (f *front) clients(t *testing.T) (all []*early, stop func()) {
 	t.Cleanup(stop)
 	for _, r := range f.resolvers {
 		for _, q := range f.services() {
-			conn, err := f.dial(clientHost, r.addr.String())
+			conn, err := f.dial(clientHost, r.Addr.String())
 			if err != nil {
 				t.Fatal(err)
 			}

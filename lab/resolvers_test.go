@@ -131,7 +131,7 @@ func (f *front) start(ds *dns.DS) {
 		direct := resolverOptions{Roots: parentAddr, Anchor: anchor, Careful: ds != nil, Printed: "#" + always}
 		stub := resolverOptions{Roots: bareAddr, Anchor: bare, Printed: r.Stdout, Stub: true}
 		if k.kind == "dnsmasq" {
-			direct.Upstream, direct.Roots, stub.Roots = f.resolvers[0].addr, netip.Addr{}, netip.Addr{}
+			direct.Upstream, direct.Roots, stub.Roots = f.resolvers[0].Addr, netip.Addr{}, netip.Addr{}
 		}
 		f.resolvers = append(f.resolvers, f.startKind(k, k.kind, resolverAt(30+i), direct), f.startKind(k, k.kind+"-stub", resolverAt(40+i), stub))
 	}
@@ -152,7 +152,7 @@ func (f *front) startBogus(ds *dns.DS) {
 	for i, k := range resolverKinds {
 		o := resolverOptions{Roots: wrongAddr, Anchor: anchor}
 		if k.kind == "dnsmasq" {
-			o.Upstream, o.Roots = f.bogus[0].addr, netip.Addr{}
+			o.Upstream, o.Roots = f.bogus[0].Addr, netip.Addr{}
 		}
 		f.bogus = append(f.bogus, f.startKind(k, k.kind+"-bogus", resolverAt(50+i), o))
 	}
@@ -162,10 +162,10 @@ func (f *front) startBogus(ds *dns.DS) {
 func (f *front) everything() []asked {
 	var v4, v6 []string
 	for _, n := range f.names {
-		h := f.host(n)
-		v4 = append(v4, h.addr.String())
+		both := f.both(n)
+		v4 = append(v4, both[0].String())
 		if f.IPv6 {
-			v6 = append(v6, h.addr6().String())
+			v6 = append(v6, both[1].String())
 		}
 	}
 	all := func(addrs []string) string {

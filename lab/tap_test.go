@@ -91,34 +91,39 @@ func queryIn(p []byte) (s sighting, ok bool) {
 	return s, true
 }
 
-// asked are the questions of one host to others.
-func (w *tap) asked(from *host, to ...*host) (out []Question) {
+// asked are the questions of one host to another.
+func (l *Lab) asked(w *tap, from, to string) (out []Question) {
+	sender, receiver := l.both(from), l.both(to)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for s := range w.heard {
-		sent := s.from == from.addr || s.from == from.addr6()
-		if sent && slices.ContainsFunc(to, func(h *host) bool { return s.to == h.addr || s.to == h.addr6() }) {
+		if slices.Contains(sender[:], s.from) && slices.Contains(receiver[:], s.to) {
 			out = append(out, s.Question)
 		}
 	}
 	return out
 }
 
+// both are a host's IPv4 address and the IPv6 address beside it, 10.0.1.10 and fd00::10:0:1:10.
+func (l *Lab) both(name string) [2]netip.Addr {
+	four := l.Addr(name)
+	return [2]netip.Addr{netip.MustParseAddr(four), netip.MustParseAddr("fd00::" + strings.ReplaceAll(four, ".", ":"))}
+}
+
 // nameTricks shows what resolvers that come by delegation do to names on their way to the answers of the other tests: those that
 // minimise tell the parent nothing below the rack's name, and ask a node about _tcp first; those that shuffle letter case do.
 func (f *front) nameTricks(t *testing.T, w *tap) {
-	var nodes []*host
-	for _, n := range f.names {
-		nodes = append(nodes, f.host(n))
-	}
 	for _, r := range f.resolvers {
 		if r.Stub || r.Upstream.IsValid() {
 			continue
 		}
-		told := slices.ContainsFunc(w.asked(r.host, f.host(parentHost)), func(q Question) bool {
+		told := slices.ContainsFunc(f.asked(w, r.name, parentHost), func(q Question) bool {
 			return strings.HasSuffix(strings.ToLower(q.Name), "."+f.Domain+".")
 		})
-		questions := w.asked(r.host, nodes...)
+		var questions []Question
+		for _, n := range f.names {
+			questions = append(questions, f.asked(w, r.name, n)...)
+		}
 		down := slices.ContainsFunc(questions, func(q Question) bool {
 			return strings.EqualFold(q.Name, "_tcp."+f.Domain+".") && (q.Type == dns.TypeA || q.Type == dns.TypeNS)
 		})

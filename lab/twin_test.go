@@ -27,7 +27,8 @@ var (
 func (l *Lab) twinParent(name string, addr netip.Addr, edit func(zone string) string) *dns.DS {
 	l.t.Helper()
 	h, parent := l.addHost(name, addr), l.host(parentHost)
-	own := strings.NewReplacer(parent.dir, h.dir, parent.addr6().String(), h.addr6().String(), parent.addr.String(), h.addr.String())
+	from, to := l.both(parentHost), l.both(name)
+	own := strings.NewReplacer(parent.dir, h.dir, from[1].String(), to[1].String(), from[0].String(), to[0].String())
 	for _, file := range []string{"nsd.conf", "root.zone", "example.com.zone"} {
 		text, err := os.ReadFile(filepath.Join(parent.dir, file))
 		if err != nil {
