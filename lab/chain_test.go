@@ -30,16 +30,38 @@ func (s *secondaries) signParent(ds *dns.DS) *dns.DNSKEY {
 	records := s.Must(clientHost, s.bin(), "delegation", "--offline", "-o", "zone", "--corefile", filepath.Join(first.dir, "Corefile"), "--name", first.name)
 	ds.Hdr.Ttl = 60
 	s.writeDelegation(records + "\n" + ds.String() + "\n")
-	dir := s.host(parentHost).dir
-	yesterday := time.Now().UTC().AddDate(0, 0, -1).Format("20060102150405") // RFC 4034 §3.2
-	zone := filepath.Join(dir, "example.com.zone")
-	key := strings.TrimSpace(s.Must(parentHost, "ldns-keygen", "-a", "ECDSAP256SHA256", "-k", "example.com"))
-	s.Must(parentHost, "ldns-signzone", "-i", yesterday, "-f", zone+".signed", zone, filepath.Join(dir, key))
-	if err := os.Rename(zone+".signed", zone); err != nil {
-		s.t.Fatal(err)
-	}
+	key := s.signZone(s.host(parentHost), "example.com")
 	s.reloadParent()
-	return s.zoneKey(parentHost, "example.com")
+	return key
+}
+
+// signZone signs the zone of NSD on a host with a new key of ldns, and returns the key.
+func (l *Lab) signZone(h *host, origin string) *dns.DNSKEY {
+	l.t.Helper()
+	zone := zoneFile(h, origin)
+	yesterday := time.Now().UTC().AddDate(0, 0, -1).Format("20060102150405") // RFC 4034 §3.2
+	key := filepath.Join(h.dir, strings.TrimSpace(l.Must(h.name, "ldns-keygen", "-a", "ECDSAP256SHA256", "-k", origin)))
+	l.Must(h.name, "ldns-signzone", "-i", yesterday, "-f", zone+".signed", zone, key)
+	text, err := os.ReadFile(key + ".key")
+	if err == nil {
+		err = os.Rename(zone+".signed", zone)
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	rr, err := dns.NewRR(string(text))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return rr.(*dns.DNSKEY)
+}
+
+// zoneFile is where NSD's configuration on a host has a zone.
+func zoneFile(h *host, origin string) string {
+	if origin == "." {
+		origin = "root"
+	}
+	return filepath.Join(h.dir, origin+".zone")
 }
 
 // grok is dnsviz grok, which in Debian 12 takes a pygraphviz without a module named release for none at all.

@@ -29,8 +29,8 @@ var checkers = map[string]struct {
 		debian: "pdns-server"},
 	"unbound":           {argv: []string{"unbound-checkconf", "FILE"}, debian: "unbound", ci: true},
 	"resolver bind":     {argv: []string{"named-checkconf", "FILE"}, debian: "bind9-utils", ci: true},
-	"resolver powerdns": {argv: []string{"pdns_recursor", "--config-dir=DIR", "--config-name=", "--config=check"}, debian: "pdns-recursor"},
-	"dnsmasq":           {argv: []string{"dnsmasq", "--test", "-C", "FILE"}, debian: "dnsmasq-base"},
+	"resolver powerdns": {argv: []string{"pdns_recursor", "--config-dir=DIR", "--config-name=", "--config=check"}, debian: "pdns-recursor", ci: true},
+	"dnsmasq":           {argv: []string{"dnsmasq", "--test", "-C", "FILE"}, debian: "dnsmasq-base", ci: true},
 }
 
 // lookFor finds a checker, or skips the test; in CI as root on Debian the ones that lab/install.sh installs are there.
