@@ -110,8 +110,14 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 		}
 	}
 	if s.instance() == nil { // later instances take over the sockets of the first
-		if err := checkPorts(cfg.ListenHosts, cfg.Port); err != nil {
-			return plugin.Error(pluginName, err)
+		// Setup runs for the first key of a block only; the others listen at its hosts, and on ports of their own.
+		for i := range c.ServerBlockKeys {
+			key := *c
+			key.ServerBlockKeyIndex = i
+			door := dnsserver.GetConfig(&key)
+			if err := checkPorts(door.Transport, cfg.ListenHosts, door.Port); err != nil {
+				return plugin.Error(pluginName, err)
+			}
 		}
 	}
 	if cfg.TLSConfig == nil && slices.ContainsFunc(c.ServerBlockKeys, encrypted) {
@@ -214,9 +220,11 @@ func (s *nameServer) stop() error {
 	return errors.Join(append(inst.ShutdownCallbacks(), inst.Stop())...)
 }
 
-// checkPorts fails when somebody holds the DNS port. CoreDNS sets SO_REUSEPORT, so a second server of the same user
+// checkPorts fails when somebody holds a door's port. CoreDNS sets SO_REUSEPORT, so a second server of the same user
 // would start without an error and take half of the queries.
-func checkPorts(hosts []string, port string) error {
+func checkPorts(door string, hosts []string, port string) error {
+	datagrams := door == transport.DNS || door == transport.QUIC || door == transport.HTTPS3
+	streams := door != transport.QUIC && door != transport.HTTPS3
 	for _, h := range hosts {
 		if h == "" {
 			h = "::"
@@ -225,16 +233,20 @@ func checkPorts(hosts []string, port string) error {
 		if err != nil {
 			continue // an interface's name, which CoreDNS resolves
 		}
-		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
-		if err != nil {
-			return portError("tcp", at, err)
+		if streams {
+			l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+			if err != nil {
+				return portError("tcp", at, err)
+			}
+			_ = l.Close()
 		}
-		_ = l.Close()
-		p, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
-		if err != nil {
-			return portError("udp", at, err)
+		if datagrams {
+			p, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+			if err != nil {
+				return portError("udp", at, err)
+			}
+			_ = p.Close()
 		}
-		_ = p.Close()
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (p *stanza) checkClusters() error {
 }
 
 // checkNameServers makes the names of `ns` lines absolute. A word without a dot is a node or a name below the
-// domain, and then needs an address from one or the other.
+// domain, and then needs an address from one or the other. Of a name outside the zone the address is for NOTIFY alone.
 func (p *stanza) checkNameServers() error {
 	o := p.o
 	for i := range o.NameServers {
@@ -108,7 +108,6 @@ func (p *stanza) checkNameServers() error {
 		s.Name = dns.CanonicalName(s.Name)
 		label, below := strings.CutSuffix(s.Name, "."+o.Domain)
 		if !below {
-			s.Addrs = nil // glue for a name outside the zone is its own zone's to give (RFC 1034 §4.2.1)
 			continue
 		}
 		n, isNode := o.node(label)

@@ -56,7 +56,7 @@ func TestLimitedAnswers(t *testing.T) {
 			const rate, asked = 5, 1000
 			shared := front.NewShared(s.zones)
 			shared.SetSettings(front.Settings{RatePerSecond: rate})
-			p := signedPlugin{shared: shared, next: &transferPlugin{transfers: s.transfers, own: []transferBlock{{zones: []string{testDomain}, any: true}}, stream: true, shared: shared}}
+			p := signedPlugin{shared: shared, next: &transferPlugin{transfers: s.transfers, own: []transferBlock{{zones: []string{testDomain}, any: true}}, shared: shared}}
 			w := &stranger{remote: tt.remote, status: tt.status}
 			start := time.Now()
 			for range asked {

@@ -175,7 +175,13 @@ func (n NodeLine) peerAddrs() []netip.Addr {
 // Roster returns the part of the zone that the configuration alone decides; no cluster in it is known to be born.
 // slot gives each node's fixed number.
 func (o *Options) Roster(slot func(name string) int) roster.Roster {
-	r := roster.Roster{Domain: o.Domain, NameServers: o.NameServers}
+	r := roster.Roster{Domain: o.Domain}
+	for _, s := range o.NameServers {
+		if !strings.HasSuffix(s.Name, "."+o.Domain) {
+			s.Addrs = nil // glue for a name outside the zone is its own zone's to give (RFC 1034 §4.2.1)
+		}
+		r.NameServers = append(r.NameServers, s)
+	}
 	for _, n := range o.Nodes {
 		r.Nodes = append(r.Nodes, n.roster(slot(n.Name)))
 		if len(o.NameServers) == 0 && len(n.Addrs) > 0 && len(r.NameServers) < maxNameServers {

@@ -6,7 +6,10 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/parse"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 	"github.com/coredns/coredns/plugin/tsig"
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
@@ -130,10 +133,8 @@ func leftOut(n int) zap.Field {
 // transferPlugin is one instance of the directive.
 type transferPlugin struct {
 	*transfers
-	// own are the directives of this server block; stream says that its door can carry several messages for an answer:
-	// DNS (RFC 5936 §4) and DNS over TLS (RFC 9103).
-	own    []transferBlock
-	stream bool
+	// own are the directives of this server block.
+	own []transferBlock
 	// shared has the rate limit.
 	shared *front.Shared
 	next   plugin.Handler
@@ -151,11 +152,33 @@ func (p *transferPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *
 	if r = withTSIG(ctx, r, p.key); r.IsTsig() == nil {
 		w = limited(w, r, p.shared)
 	}
-	p.server.Serve(w, r, p.find)
+	find := p.find
+	if !streams(ctx) {
+		find = p.refuse
+	}
+	p.server.Serve(w, r, find)
 	return dns.RcodeSuccess, nil
 }
 
-// find returns our zone with that apex. Doors that carry one message for an answer give it to nobody.
+// streams reports whether the door that a request came in by can carry several messages for an answer: DNS (RFC 5936 §4)
+// and DNS over TLS (RFC 9103). CoreDNS gives all keys of a block the plugins of the first, so only the request tells.
+func streams(ctx context.Context) bool {
+	server, ok := ctx.Value(dnsserver.Key{}).(*dnsserver.Server)
+	if !ok {
+		return true
+	}
+	door, _ := parse.Transport(server.Addr)
+	return door == transport.DNS || door == transport.TLS
+}
+
+// refuse is find for doors that carry one message for an answer: they give a zone to nobody.
+func (p *transferPlugin) refuse(origin string) (xfr.Offer, bool) {
+	offer, ok := p.find(origin)
+	offer.Policy = xfr.Policy{}
+	return offer, ok
+}
+
+// find returns our zone with that apex, and who may have it.
 func (p *transferPlugin) find(origin string) (xfr.Offer, bool) {
 	zones := p.zones()
 	i := slices.IndexFunc(zones, func(z xfr.Zone) bool { return z.Origin() == origin })
@@ -164,9 +187,6 @@ func (p *transferPlugin) find(origin string) (xfr.Offer, bool) {
 		return xfr.Offer{}, false
 	}
 	policy := xfr.Policy{Any: block.any, From: block.from, Unsigned: p.options().TransferInsecure}
-	if !p.stream {
-		policy = xfr.Policy{}
-	}
 	return xfr.Offer{Zone: zones[i], Policy: policy}, true
 }
 

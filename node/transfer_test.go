@@ -82,14 +82,7 @@ func startCoreDNS(t *testing.T, corefile string) map[string]string {
 	if err := s.start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.stop(); err != nil {
-			t.Error(err)
-		}
-		s.mu.Lock()
-		s.inst = nil
-		s.mu.Unlock()
-	})
+	t.Cleanup(func() { stopCoreDNS(t) })
 	out := map[string]string{}
 	for _, l := range s.instance().Servers() {
 		if l.LocalAddr() != nil {
@@ -99,6 +92,17 @@ func startCoreDNS(t *testing.T, corefile string) map[string]string {
 		}
 	}
 	return out
+}
+
+func stopCoreDNS(t *testing.T) {
+	t.Helper()
+	s := &testServer
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	s.mu.Lock()
+	s.inst = nil
+	s.mu.Unlock()
 }
 
 func selfSigned(t *testing.T) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {

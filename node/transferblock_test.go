@@ -23,6 +23,23 @@ func parseTransferText(t *testing.T, text string) ([]transferBlock, error) {
 	return parseTransfer(&d, "Corefile", []string{"Rack1.Example.org:5300"})
 }
 
+// A name server outside the zone is told of changes at its address, which is not glue of this zone.
+func TestNameServerOutside(t *testing.T) {
+	o := mustParse(t, strings.Replace(goodCorefile, "bundle cluster.bundle", "ns infra0\n ns ns.example.net 192.0.2.53 2001:db8::53\n ns ns1 192.0.2.54", 1))
+	if got := fmt.Sprint(outside(o)); got != "[192.0.2.53:53 [2001:db8::53]:53 192.0.2.54:53]" {
+		t.Errorf("told of changes: %s", got)
+	}
+	servers := o.Roster(func(string) int { return 0 }).NameServers
+	if got := fmt.Sprint(servers); got != "[{infra0.rack1.example.com. []} {ns.example.net. []} {ns1.rack1.example.com. [192.0.2.54]}]" {
+		t.Errorf("in the zone: %s", got)
+	}
+	for _, rr := range o.Delegation() {
+		if rr.Header().Name == "ns.example.net." {
+			t.Errorf("glue outside of the zone: %v", rr)
+		}
+	}
+}
+
 func TestParseTransfer(t *testing.T) {
 	for text, want := range map[string]string{
 		"transfer {\n to 192.0.2.53\n}":                              "[rack1.example.org.] any false from [192.0.2.53/32] to [192.0.2.53:53] source invalid IP",

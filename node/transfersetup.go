@@ -10,7 +10,6 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/plugin/pkg/transport"
 	"go.uber.org/zap"
 )
 
@@ -30,8 +29,7 @@ func (s *nameServer) setupTransfer(c *caddy.Controller) error {
 		c.Set(blocksKey{}, append(all, blocks...))
 	}
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		return &transferPlugin{transfers: s.transfers, own: blocks, stream: cfg.Transport == transport.DNS || cfg.Transport == transport.TLS,
-			shared: s.fronts.shared, next: next}
+		return &transferPlugin{transfers: s.transfers, own: blocks, shared: s.fronts.shared, next: next}
 	})
 	return nil
 }

@@ -132,13 +132,18 @@ func ownedBy(rrs []dns.RR, qname string) []dns.RR {
 	return out
 }
 
-func countOPT(r *dns.Msg) (n int) {
+// soundOPT reports whether a message has one OPT record at most, and its name is the root (RFC 6891 §6.1.1 and §6.1.2).
+func soundOPT(r *dns.Msg) bool {
+	n := 0
 	for _, rr := range r.Extra {
 		if rr.Header().Rrtype == dns.TypeOPT {
 			n++
+			if n > 1 || rr.Header().Name != "." {
+				return false
+			}
 		}
 	}
-	return n
+	return true
 }
 
 func wantsNSID(r *dns.Msg) bool {

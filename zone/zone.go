@@ -45,8 +45,7 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	if len(r.Question) != 1 {
 		return dns.RcodeFormatError, nil
 	}
-	// RFC 6891 §6.1.1: more than one OPT record is a format error.
-	if countOPT(r) > 1 {
+	if !soundOPT(r) {
 		return dns.RcodeFormatError, nil
 	}
 	q := r.Question[0]

@@ -252,6 +252,7 @@ func TestQueryTypesAndOpcodes(t *testing.T) {
 		{"sibling", func(m *dns.Msg) { m.SetQuestion("xrack1.example.org.", dns.TypeA) }, dns.RcodeRefused},
 		{"escaped dot", func(m *dns.Msg) { m.SetQuestion(`a\.rack1.example.org.`, dns.TypeA) }, dns.RcodeRefused},
 		{"two questions", func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }, dns.RcodeFormatError},
+		{"OPT with a name", func(m *dns.Msg) { m.SetEdns0(1232, false).IsEdns0().Hdr.Name = apex }, dns.RcodeFormatError},
 		{"two OPT", func(m *dns.Msg) { m.SetEdns0(1232, false).SetEdns0(1232, false) }, dns.RcodeFormatError},
 		{"control", func(*dns.Msg) {}, dns.RcodeSuccess},
 	} {
