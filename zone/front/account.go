@@ -9,6 +9,7 @@ type account uint64
 
 const (
 	balanceBits, timeBits = 24, 20
+	maxBalance            = 1<<(balanceBits-1) - 1
 	timeMask              = 1<<timeBits - 1
 	slipBit               = 1 << (balanceBits + timeBits)
 	limitedBit            = slipBit << 1
@@ -61,8 +62,7 @@ func (a account) charge(now uint64, rate int64) (account, Decision) {
 			d = Slip
 		}
 	}
-	// One second of debt is enough to outlast the next second's rate.
-	balance := max(worth-1, -rate)
+	balance := max(worth-1, -maxDebt*rate, -maxBalance)
 	return a.tag() | flags | account(a.latest(now))<<balanceBits | account(balance)&(1<<balanceBits-1), d
 }
 

@@ -43,7 +43,8 @@ func TestLimiter(t *testing.T) {
 		{"then it is", 2, 201, [3]int{200, 1, 0}},
 		{"a flood", 2, 2000, [3]int{0, 1000, 1000}},
 		{"goes on", 3, 201, [3]int{0, 100, 101}},
-		{"and ends", 5, 200, [3]int{200, 0, 0}},
+		{"is paid for", 8, 100, [3]int{0, 50, 50}},
+		{"and over", 11, 200, [3]int{200, 0, 0}},
 		{"what is saved is one second", 100, 202, [3]int{200, 1, 1}},
 		{"just above the rate", 101, 201, [3]int{0, 101, 100}},
 		{"just above the rate", 102, 201, [3]int{0, 100, 101}},
@@ -67,9 +68,9 @@ func TestLimiterClockBack(t *testing.T) {
 			t.Errorf("%d pass at second %d, want none", got[Pass], second)
 		}
 	}
-	at(22)
+	at(24)
 	if got := tally(l, 200, testClient, 7, ClassPositive); got[Pass] != 200 {
-		t.Errorf("%d pass two seconds later, want all", got[Pass])
+		t.Errorf("%d pass four seconds later, want all", got[Pass])
 	}
 	// A clock that is set back for good is a new beginning.
 	at(-1000)
@@ -279,11 +280,12 @@ func TestAddrSet(t *testing.T) {
 	}
 }
 
-// flood sends the same query n times each second and returns what went in and out after the first limited answer.
-func flood(t *testing.T, e *engine, packet []byte, from netip.Addr, perSecond, seconds int) (in, out int) {
+// flood sends the same query perSecond times in each second, or in one of so many, and returns what went in and out after
+// the first limited answer.
+func flood(t *testing.T, e *engine, packet []byte, from netip.Addr, perSecond, seconds, every int) (in, out int) {
 	t.Helper()
 	buf := make([]byte, MaxUDPSize)
-	for s := range seconds {
+	for s := 0; s < seconds; s += every {
 		e.shared.Clock.Set(testTime.Add(time.Duration(s) * time.Second))
 		for range perSecond {
 			n, _ := e.handle(packet, from, false, buf)
@@ -307,13 +309,17 @@ func TestAmplification(t *testing.T) {
 		"NXDOMAIN":     query1(t, "no.example.org.", dns.TypeA, withOPT(4096, true)),
 		"bad cookie":   query1(t, srv, dns.TypeSRV, withOPT(4096, true, cookieOption(""))),
 	} {
-		for _, perSecond := range []int{210, 300, 1000, 5_000} {
+		for _, c := range []struct{ perSecond, every int }{
+			{210, 1}, {300, 1}, {1000, 1}, {5_000, 1},
+			// Floods that pause, and would get less than the rate if they came evenly only below these.
+			{410, 2}, {1000, 2}, {5000, 2}, {810, 4}, {5000, 5},
+		} {
 			for _, from := range []netip.Addr{testClient, testClient6} {
 				e := newTestEngine(t)
 				e.shared.SetSettings(Settings{RatePerSecond: 200, NSID: make([]byte, 128)})
-				in, out := flood(t, e, packet, from, perSecond, 20)
+				in, out := flood(t, e, packet, from, c.perSecond, 20, c.every)
 				if in == 0 || out == 0 || out > 3*in {
-					t.Errorf("%s, %d a second from %v: %d octets for %d, want 3 for 1 at most", name, perSecond, from, out, in)
+					t.Errorf("%s, %d in one of %d seconds from %v: %d octets for %d, want 3 for 1 at most", name, c.perSecond, c.every, from, out, in)
 				}
 			}
 		}
