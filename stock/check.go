@@ -1,0 +1,153 @@
+package stock
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+)
+
+// check looks at a start that is not a restart: initialized members ignore all that is checked here, but for addresses.
+func check(ctx context.Context, s *settings, say func(string, ...any)) error {
+	if err := checkListen(ctx, s); err != nil {
+		return err
+	}
+	warnLocalhost(s, say)
+	if s.hasLog() || !s.given["initial-cluster"] {
+		return nil
+	}
+	cluster, err := types.NewURLsMap(s.get("initial-cluster"))
+	if err != nil {
+		return &Problem{What: fmt.Sprintf("--initial-cluster %q: %v", s.get("initial-cluster"), err), Fix: "write NAME=URL,NAME=URL, such as infra0=http://10.0.1.10:2380"}
+	}
+	warnTwice(s, cluster, say)
+	if err := checkName(s, cluster); err != nil {
+		return err
+	}
+	if err := checkAdvertised(s, cluster); err != nil {
+		return err
+	}
+	return checkClusterID(ctx, s, cluster)
+}
+
+// checkName is the guide's first error: the member is not among those it is to form a cluster with.
+func checkName(s *settings, cluster types.URLsMap) error {
+	name := s.get("name")
+	if _, ok := cluster[name]; ok {
+		return nil
+	}
+	own := s.get("initial-advertise-peer-urls")
+	return &Problem{What: fmt.Sprintf("%s not listed in the initial cluster config: --name is %q and --initial-cluster has %s", name, name, strings.Join(slices.Sorted(maps.Keys(cluster)), ", ")),
+		Fix: fmt.Sprintf("add %s=%s to --initial-cluster on every member, or give the --name that stands there", name, own)}
+}
+
+// checkAdvertised is the guide's second error. etcd resolves names before it compares; what is not addresses is left to it.
+func checkAdvertised(s *settings, cluster types.URLsMap) error {
+	name := s.get("name")
+	advertised, err := s.urls("initial-advertise-peer-urls")
+	if err != nil {
+		return nil //nolint:nilerr // etcd says it
+	}
+	a, b := advertised.StringSlice(), cluster[name].StringSlice()
+	slices.Sort(a)
+	slices.Sort(b)
+	if slices.Equal(a, b) || !addresses(advertised) || !addresses(cluster[name]) {
+		return nil
+	}
+	return &Problem{What: fmt.Sprintf("%s has different advertised URLs in the cluster and advertised peer URLs list: --initial-cluster says %s, --initial-advertise-peer-urls says %s",
+		name, strings.Join(b, ","), strings.Join(a, ",")),
+		Fix: "write the same URLs in both: those by which the other members reach this one"}
+}
+
+// addresses reports whether all URLs have IP addresses.
+func addresses(urls types.URLs) bool {
+	return !slices.ContainsFunc(urls.StringSlice(), func(u string) bool {
+		host := hostOf(u)
+		return net.ParseIP(host) == nil
+	})
+}
+
+func hostOf(u string) string {
+	_, rest, _ := strings.Cut(u, "://")
+	host, _, err := net.SplitHostPort(rest)
+	if err != nil {
+		return rest
+	}
+	return host
+}
+
+// checkListen explains what etcd refuses since 3.2: names to listen on.
+func checkListen(ctx context.Context, s *settings) error {
+	for _, flag := range []string{"listen-peer-urls", "listen-client-urls", "listen-metrics-urls", "listen-client-http-urls"} {
+		if s.get(flag) == "" {
+			continue
+		}
+		urls, err := s.urls(flag)
+		if err != nil {
+			return nil //nolint:nilerr // etcd says it
+		}
+		for _, u := range urls {
+			host := u.Hostname()
+			if u.Scheme == "unix" || u.Scheme == "unixs" || host == "localhost" || net.ParseIP(host) != nil {
+				continue
+			}
+			p := &Problem{What: fmt.Sprintf("--%s %s: expected an IP address to listen on, but %s is a name", flag, u.String(), host),
+				Fix: "write this machine's address; names belong into the URLs that are advertised"}
+			if found, err := net.DefaultResolver.LookupHost(ctx, host); err == nil && len(found) > 0 {
+				p.Fix = fmt.Sprintf("write --%s %s://%s, which is what the name resolves to", flag, u.Scheme, net.JoinHostPort(found[0], u.Port()))
+			}
+			return p
+		}
+	}
+	return nil
+}
+
+// warnLocalhost: clients elsewhere are told to connect to themselves.
+func warnLocalhost(s *settings, say func(string, ...any)) {
+	for _, flag := range []string{"advertise-client-urls", "initial-advertise-peer-urls"} {
+		urls, err := s.urls(flag)
+		if err != nil || flag == "initial-advertise-peer-urls" && !s.given["initial-cluster"] {
+			continue
+		}
+		for _, u := range urls {
+			ip := net.ParseIP(u.Hostname())
+			if u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified()) || alone(s) {
+				continue
+			}
+			say("warning: --%s is %s, which is no address that other machines reach this member at: write %s://ADDRESS:%s", flag, u.String(), u.Scheme, u.Port())
+		}
+	}
+}
+
+// alone reports whether all of the cluster is on loopback, as when somebody tries etcd.
+func alone(s *settings) bool {
+	peers := strings.Split(s.get("initial-advertise-peer-urls"), ",")
+	if cluster, err := types.NewURLsMap(s.get("initial-cluster")); err == nil && s.given["initial-cluster"] {
+		peers = cluster.URLs()
+	}
+	for _, u := range peers {
+		host := hostOf(u)
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return true
+}
+
+// warnTwice: etcd takes two members of one name for one with both URLs, and waits for fewer.
+func warnTwice(s *settings, cluster types.URLsMap, say func(string, ...any)) {
+	for _, name := range slices.Sorted(maps.Keys(cluster)) {
+		hosts := map[string]bool{}
+		for _, u := range cluster[name] {
+			hosts[u.Hostname()] = true
+		}
+		if len(hosts) > 1 {
+			say("warning: --initial-cluster has %s at %s: etcd takes them for one member; if they are several machines, give each its own name",
+				name, strings.Join(slices.Sorted(maps.Keys(hosts)), " and "))
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package stock
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/embed"
+	"sigs.k8s.io/yaml"
+)
+
+// settings are what a start of etcd is about, from wherever etcd takes them.
+type settings struct {
+	// args are the command line without what is ours.
+	args []string
+	// file is the configuration file, or empty. With one etcd looks at no flag or variable.
+	file string
+	// values are the settings by their flags' names; given are those that somebody gave.
+	values map[string]string
+	given  map[string]bool
+	// noChecks leaves the checks out.
+	noChecks bool
+}
+
+// ours are flags that etcd does not know any longer, or never did, with their defaults.
+var ours = map[string]string{"discovery": "", "discovery-proxy": "", "proxy": "off", "discovery-fallback": "exit"}
+
+// ignored are etcd's without a meaning for a check, beside those of embed.Config.AddFlags (etcdmain/config.go).
+var ignored = []string{"cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force", "max-result-buffer",
+	"max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot", "v", "vv", "v2-deprecation"}
+
+// read reads etcd's arguments, without the program's name. ok is false when etcd has to say what it makes of them: of help,
+// and of what is no flag.
+func read(args []string, env func(string) (string, bool)) (s *settings, ok bool, err error) {
+	s = &settings{values: map[string]string{}, given: map[string]bool{}}
+	fs := flag.NewFlagSet("etcd", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	embed.NewConfig().AddFlags(fs)
+	version := fs.Bool("version", false, "")
+	fs.StringVar(&s.file, "config-file", "", "")
+	fs.String("initial-cluster-state", embed.ClusterStateFlagNew, "")
+	for _, f := range ignored {
+		fs.String(f, "", "")
+	}
+	for f, value := range ours {
+		fs.String(f, value, "")
+	}
+	fs.BoolVar(&s.noChecks, "no-checks", false, "")
+	if err := fs.Parse(args); err != nil || fs.NArg() > 0 || *version {
+		return nil, false, nil
+	}
+	fs.Visit(func(f *flag.Flag) {
+		s.given[f.Name] = true
+		if _, mine := ours[f.Name]; !mine && f.Name != "no-checks" {
+			s.args = append(s.args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	if s.file == "" {
+		s.file, _ = env("ETCD_CONFIG_FILE")
+	}
+	fs.VisitAll(func(f *flag.Flag) {
+		v, set := env("ETCD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")))
+		if set && v != "" && !s.given[f.Name] && s.file == "" {
+			s.given[f.Name] = true
+			if e := fs.Set(f.Name, v); e != nil && err == nil {
+				err = fmt.Errorf("ETCD_%s=%q: %w", strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), v, e)
+			}
+		}
+		s.values[f.Name] = f.Value.String()
+	})
+	if err != nil {
+		return nil, false, nil // etcd says it in its words
+	}
+	if s.file != "" {
+		return s, true, s.readFile()
+	}
+	return s, true, nil
+}
+
+// readFile takes the settings from the configuration file, whose keys are the flags' names (etcd.conf.yml.sample).
+func (s *settings) readFile() error {
+	values, err := readYAML(s.file)
+	if err != nil {
+		return err
+	}
+	s.given = map[string]bool{}
+	for key, v := range values {
+		s.given[key] = true
+		s.values[key] = fmt.Sprint(v)
+	}
+	for section, flags := range map[string][3]string{"client-transport-security": {"cert-file", "key-file", "trusted-ca-file"},
+		"peer-transport-security": {"peer-cert-file", "peer-key-file", "peer-trusted-ca-file"}} {
+		m, _ := values[section].(map[string]any)
+		for i, key := range []string{"cert-file", "key-file", "trusted-ca-file"} {
+			if v, ok := m[key]; ok {
+				s.values[flags[i]] = fmt.Sprint(v)
+			}
+		}
+	}
+	return nil
+}
+
+func readYAML(path string) (values map[string]any, err error) {
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = yaml.Unmarshal(text, &values)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration file: %w", err)
+	}
+	return values, nil
+}
+
+func (s *settings) get(name string) string { return s.values[name] }
+
+// dir is the data directory (etcdmain/etcd.go).
+func (s *settings) dir() string {
+	if d := s.get("data-dir"); d != "" {
+		return d
+	}
+	return s.get("name") + ".etcd"
+}
+
+// hasLog reports whether the member has been initialized: etcd asks no more than this (server/storage/wal/util.go, Exist).
+func (s *settings) hasLog() bool {
+	dir := s.get("wal-dir")
+	if dir == "" {
+		dir = filepath.Join(s.dir(), "member", "wal")
+	}
+	names, err := fileutil.ReadDir(dir, fileutil.WithExt(".wal"))
+	return err == nil && len(names) > 0
+}
+
+// urls reads a flag with URLs.
+func (s *settings) urls(name string) (types.URLs, error) {
+	u, err := types.NewURLs(strings.Split(s.get(name), ","))
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", name, err)
+	}
+	return u, nil
+}
