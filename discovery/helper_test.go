@@ -15,7 +15,7 @@ import (
 // shortDir makes a directory whose path leaves room for the sockets in it (unix(7): 108 octets).
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "discovery")
+	dir, err := os.MkdirTemp("", "discovery") //nolint:usetesting // t.TempDir's is too long
 	if err != nil {
 		t.Fatal(err)
 	}

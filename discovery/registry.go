@@ -199,14 +199,15 @@ func (r *Registry) Next(ctx context.Context, token, id string, from int64) (Entr
 func (r *Registry) changed(ctx context.Context, token string, from int64) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	for resp := range r.etcd.Watch(ctx, prefix+token+"/", clientv3.WithPrefix(), clientv3.WithRev(from)) {
-		// A revision that was compacted meanwhile is a change as well.
-		if err := resp.Err(); err != nil && resp.CompactRevision == 0 {
-			return fmt.Errorf("watch token %s: %w", token, err)
-		}
-		return nil
+	resp, ok := <-r.etcd.Watch(ctx, prefix+token+"/", clientv3.WithPrefix(), clientv3.WithRev(from))
+	if !ok {
+		return context.Cause(ctx)
 	}
-	return context.Cause(ctx)
+	// A revision that was compacted meanwhile is a change as well.
+	if err := resp.Err(); err != nil && resp.CompactRevision == 0 {
+		return fmt.Errorf("watch token %s: %w", token, err)
+	}
+	return nil
 }
 
 // tokenOf returns the token of a key, and whether the key is its size.

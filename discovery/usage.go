@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// MaxTokens and MaxBytes bound what all tokens of a store take: keys and values.
-	MaxTokens, MaxBytes = 10_000, 16 << 20
+	// MaxTokens bounds the tokens of a store.
+	MaxTokens = 10_000
+	// MaxBytes bounds what they take in all, keys and values, in octets.
+	MaxBytes = 16 << 20
 	// countEvery is how often the store is looked through. Between that a registry counts what it adds itself; what others
 	// add, it knows at the next time.
 	countEvery = time.Minute

@@ -148,6 +148,6 @@ func TestSocketInADeepDirectory(t *testing.T) {
 	conn.Close()
 }
 
-func (b fakeBoot) HandleOrder(context.Context, srvboot.Order) (srvboot.OrderReply, error) {
-	return srvboot.OrderReply{Done: true, Text: "done at " + b.state.Node}, nil
+func (f fakeBoot) HandleOrder(context.Context, srvboot.Order) (srvboot.OrderReply, error) {
+	return srvboot.OrderReply{Done: true, Text: "done at " + f.state.Node}, nil
 }

@@ -24,7 +24,7 @@ func check(ctx context.Context, s *settings, say func(string, ...any)) error {
 	if err != nil {
 		return &Problem{What: fmt.Sprintf("--initial-cluster %q: %v", s.get("initial-cluster"), err), Fix: "write NAME=URL,NAME=URL, such as infra0=http://10.0.1.10:2380"}
 	}
-	warnTwice(s, cluster, say)
+	warnTwice(cluster, say)
 	if err := checkName(s, cluster); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func alone(s *settings) bool {
 }
 
 // warnTwice: etcd takes two members of one name for one with both URLs, and waits for fewer.
-func warnTwice(s *settings, cluster types.URLsMap, say func(string, ...any)) {
+func warnTwice(cluster types.URLsMap, say func(string, ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(cluster)) {
 		hosts := map[string]bool{}
 		for _, u := range cluster[name] {

@@ -140,7 +140,7 @@ func TestChecks(t *testing.T) {
 		{"no cluster", with("--initial-cluster=infra0"), `--initial-cluster "infra0": `, ""},
 		{"client URL at localhost", with("--advertise-client-urls=http://localhost:2379"), "", "warning: --advertise-client-urls is http://localhost:2379"},
 		{"client URL at no address", with("--advertise-client-urls=http://0.0.0.0:2379"), "", "warning: --advertise-client-urls is http://0.0.0.0:2379"},
-		{"one name twice", with("--initial-cluster="+full("infra1=http://10.0.1.11:2380", "infra1=http://10.0.1.12:2380")), "",
+		{"one name twice", with("--initial-cluster=" + full("infra1=http://10.0.1.11:2380", "infra1=http://10.0.1.12:2380")), "",
 			"warning: --initial-cluster has infra1 at 10.0.1.11 and 10.0.1.12"},
 		{"a proxy", with("--proxy=on"), "--proxy on: the proxy of etcd's API 2 is gone, with that API (etcd 3.6) | run etcd-dns etcd grpc-proxy start", ""},
 		{"a fallback", with("--discovery=http://d/t", "--discovery-fallback=proxy"), "--discovery-fallback proxy: ", ""},
