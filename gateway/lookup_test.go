@@ -25,8 +25,9 @@ func nameServer(t *testing.T, answer func(q dns.Question, tcp bool) *dns.Msg) st
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		_, overTCP := w.RemoteAddr().(*net.TCPAddr)
 		if m := answer(q.Question[0], overTCP); m != nil {
-			question := m.Question
+			question, rcode := m.Question, m.Rcode
 			m.SetReply(q)
+			m.Rcode = rcode
 			if question != nil {
 				m.Question = question
 			}
