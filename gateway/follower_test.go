@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +17,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// script is a source whose answers the test changes. It counts the lookups.
+// script is a source whose answers the test changes. It notes when it was asked.
 type script struct {
+	mu     sync.Mutex
 	answer Answer
 	err    error
 	hang   bool
@@ -28,17 +30,35 @@ type script struct {
 func (s *script) source(name string) Source {
 	s.start = time.Now()
 	return Source{Name: name, Hint: "dig SRV " + name, Lookup: func(ctx context.Context) (Answer, error) {
+		s.mu.Lock()
 		s.asked = append(s.asked, time.Since(s.start))
-		if s.hang {
+		answer, err, hang := s.answer, s.err, s.hang
+		s.mu.Unlock()
+		if hang {
 			<-ctx.Done()
 			return Answer{}, ctx.Err()
 		}
-		return s.answer, s.err
+		return answer, err
 	}}
 }
 
+// says makes it answer with hosts, fails with an error, hangs until it is given up.
 func (s *script) says(ttl time.Duration, hosts ...string) {
-	*s = script{asked: s.asked, start: s.start, answer: Answer{TTL: ttl, Endpoints: hostsAt(hosts...)}}
+	s.set(Answer{TTL: ttl, Endpoints: hostsAt(hosts...)}, nil, false)
+}
+func (s *script) fails(err error) { s.set(Answer{}, err, false) }
+func (s *script) hangs()          { s.set(Answer{}, nil, true) }
+
+func (s *script) set(a Answer, err error, hang bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer, s.err, s.hang = a, err, hang
+}
+
+func (s *script) times() []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
 }
 
 func hostsAt(hosts ...string) (out []Endpoint) {
@@ -128,8 +148,8 @@ func TestFollowerTTL(t *testing.T) {
 			s.says(c.ttl, "a")
 			following(t, func(t *testing.T, _ *Follower, _ *observer.ObservedLogs) {
 				after(5 * c.every)
-				if want := []time.Duration{0, c.every, 2 * c.every, 3 * c.every, 4 * c.every, 5 * c.every}; !slices.Equal(s.asked, want) {
-					t.Errorf("asked at %v, want %v", s.asked, want)
+				if want := []time.Duration{0, c.every, 2 * c.every, 3 * c.every, 4 * c.every, 5 * c.every}; !slices.Equal(s.times(), want) {
+					t.Errorf("asked at %v, want %v", s.times(), want)
 				}
 			}, nil, func() Source { return s.source("srv") })
 		})
@@ -143,9 +163,9 @@ func TestFollowerKeeps(t *testing.T) {
 		now  func(s *script)
 		says string
 	}{
-		{"SERVFAIL", func(s *script) { s.err = errors.New("at 10.0.0.2:53: SERVFAIL") }, "SERVFAIL"},
+		{"SERVFAIL", func(s *script) { s.fails(errors.New("at 10.0.0.2:53: SERVFAIL")) }, "SERVFAIL"},
 		{"an empty answer", func(s *script) { s.says(5 * time.Second) }, "no endpoint at srv"},
-		{"silence", func(s *script) { s.hang = true }, "deadline exceeded"},
+		{"silence", func(s *script) { s.hangs() }, "deadline exceeded"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var s script
@@ -158,7 +178,7 @@ func TestFollowerKeeps(t *testing.T) {
 				if len(warned) != 1 || !strings.Contains(fmt.Sprint(warned[0].ContextMap()["error"]), c.says) {
 					t.Errorf("%d warnings, want one with %q: %v", len(warned), c.says, warned)
 				}
-				if n := len(s.asked); n < 10*60/13 || n > 10*60/8+5 {
+				if n := len(s.times()); n < 10*60/13 || n > 10*60/8+5 {
 					t.Errorf("asked %d times in ten minutes, want every 8 s after a while", n)
 				}
 				if f.fails.Load() == 0 {
@@ -189,8 +209,8 @@ func TestFollowerPrompt(t *testing.T) {
 			f.Prompt()
 			after(10 * time.Millisecond)
 		}
-		if n := len(s.asked); n < 11 || n > 13 {
-			t.Errorf("asked %d times, want twice and then once a second for ten seconds: %v", n, s.asked)
+		if n := len(s.times()); n < 11 || n > 13 {
+			t.Errorf("asked %d times, want twice and then once a second for ten seconds: %v", n, s.times())
 		}
 	}, nil, func() Source { return s.source("srv") })
 }
@@ -205,7 +225,7 @@ func TestFollowerSources(t *testing.T) {
 		if len(set) != 3 || set[1].Scheme != "https" {
 			t.Errorf("%v, want b once, with TLS", set)
 		}
-		plain.err = errors.New("SERVFAIL")
+		plain.fails(errors.New("SERVFAIL"))
 		tls.says(5*time.Second, "a")
 		after(6 * time.Second)
 		wantSet(t, f, "a", "b", "c") // the plain service keeps its last answer
@@ -223,7 +243,8 @@ func TestFollowerAddresses(t *testing.T) {
 	var s script
 	s.says(5*time.Second, "a", "b")
 	following(t, func(t *testing.T, f *Follower, _ *observer.ObservedLogs) {
-		s.answer.Endpoints = []Endpoint{{Scheme: "https", Host: "a", Port: 2379}, {Scheme: "https", Host: "b", Port: 2379, Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.99")}}}
+		s.set(Answer{TTL: 5 * time.Second, Endpoints: []Endpoint{{Scheme: "https", Host: "a", Port: 2379},
+			{Scheme: "https", Host: "b", Port: 2379, Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.99")}}}}, nil, false)
 		after(6 * time.Second)
 		set, _ := f.Set()
 		if got := fmt.Sprint(set[0].Addrs, set[1].Addrs); got != "[10.0.1.10] [10.0.1.99]" {
@@ -235,7 +256,7 @@ func TestFollowerAddresses(t *testing.T) {
 // Before there is a set it is said now and then what is waited for; what the operator gave is the set until DNS answers.
 func TestFollowerStart(t *testing.T) {
 	var s script
-	s.err = errors.New("SERVFAIL")
+	s.fails(errors.New("SERVFAIL"))
 	following(t, func(t *testing.T, f *Follower, logs *observer.ObservedLogs) {
 		after(100 * time.Second)
 		wantSet(t, f)
