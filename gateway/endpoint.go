@@ -73,7 +73,9 @@ func (e *EndpointError) Error() string {
 }
 
 // Hint is an endpoint that would do.
-func (e *EndpointError) Hint() string { return "--endpoints infra0.rack1.example.com:2379,10.0.1.11:2379" }
+func (e *EndpointError) Hint() string {
+	return "--endpoints infra0.rack1.example.com:2379,10.0.1.11:2379"
+}
 
 // ParseEndpoint reads HOST:PORT, http://HOST:PORT or https://HOST:PORT; an error is an *EndpointError.
 func ParseEndpoint(text string) (Endpoint, error) {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,9 @@ type Proxy struct {
 	Drain time.Duration
 	// MaxConnections bounds the connections at one time; more are closed at once.
 	MaxConnections int
+	// Roots, if set, are the CAs one of which must have signed the certificate of each https endpoint, for the host that SRV names.
+	// It is verified when the endpoint or an address of it is new; clients verify their own connections.
+	Roots *x509.CertPool
 	// Ready, if set, is called once, when there is a set and connections are taken.
 	Ready func()
 
@@ -192,7 +196,7 @@ func (p *Proxy) reserve(tried map[*remote]bool) *remote {
 	var all []candidate
 	var remotes []*remote
 	for _, r := range p.order {
-		if r.left.IsZero() && !tried[r] {
+		if r.left.IsZero() && !r.suspect && !tried[r] {
 			all = append(all, candidate{r.endpoint.Priority, r.endpoint.Weight, len(r.links) + r.dialing, r.down})
 			remotes = append(remotes, r)
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,6 +22,8 @@ type remote struct {
 	// down says that the last dial failed; failures counts such dials, total the connections that it had.
 	down            bool
 	failures, total int
+	// suspect says that its certificate was not verified yet; it gets no connections.
+	suspect bool
 	// left is when the endpoint left the set; zero while it is in it.
 	left time.Time
 	// checkAt is when it is to be tried next; checking says that it is being tried.
@@ -63,6 +66,9 @@ func (p *Proxy) apply(set []Endpoint) {
 		if r == nil {
 			r = &remote{links: map[*link]struct{}{}, checkAt: time.Now()}
 			p.remotes[name], p.order = r, append(p.order, r)
+		}
+		if p.Roots != nil && e.Scheme == "https" && !slices.Equal(r.endpoint.Addrs, e.Addrs) {
+			r.suspect, r.checkAt = true, time.Now()
 		}
 		r.endpoint, r.left = e, time.Time{}
 	}
@@ -132,19 +138,25 @@ func (p *Proxy) tend(ctx context.Context, now time.Time) {
 	p.order = kept
 }
 
-// check connects to an endpoint and hangs up. The connections to one that left and does not answer are ended: nobody is there to
+// check connects to an endpoint, verifies its certificate if that is due, and hangs up. The connections to one that left and does not answer are ended: nobody is there to
 // end them in order.
 func (p *Proxy) check(ctx context.Context, r *remote) {
 	p.mu.Lock()
-	e := r.endpoint
+	e, suspect := r.endpoint, r.suspect
 	p.mu.Unlock()
 	conn, err := e.Dial(ctx)
-	if err == nil {
+	if err == nil && suspect {
+		limited, cancel := context.WithTimeout(ctx, dialTimeout)
+		err = verify(limited, conn, p.Roots, e.Host)
+		cancel()
+	}
+	if conn != nil {
 		_ = conn.Close()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r.checking = false
+	r.suspect = r.suspect && (err != nil || !same(e, r.endpoint))
 	if ctx.Err() != nil {
 		return
 	}
