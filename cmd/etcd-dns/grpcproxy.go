@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -61,7 +62,7 @@ func (f *grpcProxyFlags) proxyFlags(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen-addr", proxyListen, "the `ADDRESS:PORT` for clients")
 	fl.StringVar(&f.metrics, "metrics-addr", "", "serve /metrics, /health, /proxy/metrics and /proxy/health at this `ADDRESS:PORT` too, without TLS")
-	fl.StringVar(&f.AdvertiseURL, "advertise-client-url", proxyListen, "the `URL` that member lists name")
+	fl.StringVar(&f.AdvertiseURL, "advertise-client-url", "", "the `URL` that member lists name; default: --listen-addr")
 	fl.StringVar(&f.ResolverPrefix, "resolver-prefix", "", "register the proxy below this `KEY`, shared with other proxies")
 	fl.IntVar(&f.ResolverTTL, "resolver-ttl", 0, "how many `SECONDS` a registration outlives its proxy")
 	fl.StringVar(&f.Namespace, "namespace", "", "the `PREFIX` to put before every key")
@@ -101,7 +102,7 @@ func (f *grpcProxyFlags) run(ctx context.Context) error {
 	if access != nil && !access.Plain {
 		f.fromNode(access)
 	}
-	f.Follow, f.Registry = follow, prometheus.NewRegistry()
+	f.Follow, f.Registry, f.AdvertiseURL = follow, prometheus.NewRegistry(), cmp.Or(f.AdvertiseURL, f.listen)
 	if err := f.certificates(log); err != nil {
 		return err
 	}
@@ -136,8 +137,6 @@ func (f *grpcProxyFlags) check() error {
 	case (f.ResolverPrefix != "") != (f.ResolverTTL > 0):
 		return &usage{what: fmt.Sprintf("--resolver-prefix %q and --resolver-ttl %d: want both, with a positive TTL, or neither", f.ResolverPrefix, f.ResolverTTL),
 			hint: "--resolver-prefix ___grpc_proxy_endpoint --resolver-ttl 60"}
-	case f.ResolverPrefix != "" && f.AdvertiseURL == "":
-		return &usage{what: "--resolver-prefix wants --advertise-client-url", hint: "--advertise-client-url " + f.listen}
 	case f.DialKeepAlive < 5*time.Second:
 		return &usage{what: fmt.Sprintf("--dial-keepalive-time %s: members end connections that are probed more often than every 5s", f.DialKeepAlive), hint: "--dial-keepalive-time 10s"}
 	case f.client.CertFile == "" && f.client.TrustedCAFile != "":
