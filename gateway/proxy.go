@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -94,7 +95,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 }
 
-// mind keeps the table as the follower and the clock say. It closes ready when there is a set, and all connections at the end.
+// mind keeps the table as the follower and the clock say. It closes ready when there is an endpoint, and all connections at the end.
 func (p *Proxy) mind(ctx context.Context, ready chan<- struct{}) {
 	defer func() {
 		p.mu.Lock()
@@ -108,11 +109,11 @@ func (p *Proxy) mind(ctx context.Context, ready chan<- struct{}) {
 	for known := false; ; {
 		set, changed := p.follow.Set()
 		p.apply(set)
-		if !known && len(set) > 0 {
-			known = true
-			close(ready)
-		}
 		for same := true; same; {
+			if !known && p.usable() {
+				known = true
+				close(ready)
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -123,6 +124,13 @@ func (p *Proxy) mind(ctx context.Context, ready chan<- struct{}) {
 			}
 		}
 	}
+}
+
+// usable reports whether there is an endpoint that may get connections.
+func (p *Proxy) usable() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.order, func(r *remote) bool { return r.left.IsZero() && !r.suspect })
 }
 
 // serve carries one connection.

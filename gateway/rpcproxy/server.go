@@ -100,6 +100,7 @@ func (c *Config) web(log *zap.Logger, client, self *clientv3.Client) *http.Serve
 	})
 	grpcproxy.HandleHealth(log, mux, client)
 	grpcproxy.HandleProxyHealth(log, mux, self)
-	mux.Handle("/proxy/metrics", promhttp.HandlerFor(prometheus.Gatherers{prometheus.DefaultGatherer, c.Registry}, promhttp.HandlerOpts{}))
+	// Whatever else in the process has a metric of the same name, the rest is told.
+	mux.Handle("/proxy/metrics", promhttp.HandlerFor(prometheus.Gatherers{c.Registry, prometheus.DefaultGatherer}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: prefaceTimeout, IdleTimeout: time.Minute, ErrorLog: stdlog.New(io.Discard, "", 0)}
 }
