@@ -67,22 +67,25 @@ func TestImports(t *testing.T) {
 		"roster": {}, "internal/durable": {}, "parent": {},
 		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
-		"gossip":         {"roster", "internal/durable"},
+		"gossip":  {"roster", "internal/durable"},
+		"gateway": {}, "gateway/rpcproxy": {"gateway"},
 		"srvboot/member": {"roster", "srvboot", "internal/durable"},
 		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "internal/durable"},
-		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "internal/durable"},
+		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "gateway", "gateway/rpcproxy", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}
 	// dependency → who may import it, and why so few
 	heavy := map[string][]string{
-		"github.com/coredns/":                 {"zone", "node", "bench/coredns"},                // CoreDNS embedded: the plugin and its host; stock CoreDNS to measure beside
-		"github.com/caddyserver/certmagic":    {"certs"},                                        // certificates have one owner
-		"github.com/hashicorp/":               {"gossip"},                                       // memberlist and what it brings
-		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member"},                    // the member and its files
-		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
-		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
-		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                                 // the command line
-		"github.com/prometheus/client_golang": {"zone", "zone/front", "node", "srvboot/member"}, // metrics live beside what they count
+		"github.com/coredns/":                 {"zone", "node", "bench/coredns"},                                               // CoreDNS embedded: the plugin and its host; stock CoreDNS to measure beside
+		"github.com/caddyserver/certmagic":    {"certs"},                                                                       // certificates have one owner
+		"github.com/hashicorp/":               {"gossip"},                                                                      // memberlist and what it brings
+		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member", "gateway/rpcproxy"},                               // the member and its files; its gRPC proxy
+		"go.etcd.io/etcd/client/v3":           {"gateway/rpcproxy"},                                                            // the proxy is a client
+		"github.com/soheilhy/cmux":            {"gateway/rpcproxy"},                                                            // gRPC and HTTP on one port
+		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                                                // a pass-through command
+		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                                                // a pass-through command
+		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                                                                // the command line
+		"github.com/prometheus/client_golang": {"zone", "zone/front", "node", "srvboot/member", "gateway", "gateway/rpcproxy"}, // metrics live beside what they count
 	}
 	goFiles(t, func(path string) {
 		dir := filepath.ToSlash(filepath.Dir(path))

@@ -1,6 +1,16 @@
 package gateway
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
 
 var (
 	endpointsDesc = prometheus.NewDesc("etcd_dns_gateway_endpoints", "Endpoints that the sources name.", nil, nil)
@@ -61,4 +71,22 @@ func flag01(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// ServeMetrics serves the metrics of the proxy, its follower and the process at /metrics until ctx ends. It closes the listener.
+func (p *Proxy) ServeMetrics(ctx context.Context, l net.Listener) error {
+	reg := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{p, p.follow, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := reg.Register(c); err != nil {
+			return fmt.Errorf("register the metrics: %w", err)
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
+	if err := s.Serve(l); ctx.Err() == nil {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	return nil
 }

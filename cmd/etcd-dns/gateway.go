@@ -7,16 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -93,15 +89,13 @@ func (f *gatewayFlags) run(ctx context.Context) error {
 		}
 	}
 	log.Info("listening", zap.String("address", l.Addr().String()))
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(p, follow, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g, ctx := errgroup.WithContext(ctx)
 	if f.metrics != "" {
 		m, err := listen(ctx, "metrics-addr", f.metrics)
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
-		g.Go(func() error { return serveMetrics(ctx, m, reg) })
+		g.Go(func() error { return p.ServeMetrics(ctx, m) })
 	}
 	g.Go(func() error { return follow.Run(ctx) })
 	g.Go(func() error { return p.Run(ctx) })
@@ -238,16 +232,4 @@ func ready(log *zap.Logger, l net.Listener) func() {
 			log.Warn("systemd was not notified", zap.Error(err))
 		}
 	}
-}
-
-// serveMetrics serves /metrics until ctx ends.
-func serveMetrics(ctx context.Context, l net.Listener, from prometheus.Gatherer) error {
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(from, promhttp.HandlerOpts{}))
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
-	if err := s.Serve(l); ctx.Err() == nil {
-		return fmt.Errorf("serve metrics: %w", err)
-	}
-	return nil
 }

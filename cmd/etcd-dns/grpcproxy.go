@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.uber.org/zap"
@@ -102,12 +101,9 @@ func (f *grpcProxyFlags) run(ctx context.Context) error {
 	if access != nil && !access.Plain {
 		f.fromNode(access)
 	}
-	f.Follow, f.Registry, f.AdvertiseURL = follow, prometheus.NewRegistry(), cmp.Or(f.AdvertiseURL, f.listen)
+	f.Follow, f.AdvertiseURL = follow, cmp.Or(f.AdvertiseURL, f.listen)
 	if err := f.certificates(log); err != nil {
 		return err
-	}
-	if err := f.Registry.Register(follow); err != nil {
-		return fmt.Errorf("register the metrics: %w", err)
 	}
 	if f.Listen, err = listen(ctx, "listen-addr", f.listen); err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/soheilhy/cmux"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -65,8 +64,6 @@ type Config struct {
 	KeepAliveMin, KeepAlive, KeepAliveTimeout time.Duration
 	// Ready, if set, is called once, when there are endpoints and clients are served.
 	Ready func()
-	// Registry takes the proxy's metrics, and is shown at /proxy/metrics beside etcd's own.
-	Registry *prometheus.Registry
 }
 
 // Run serves clients until ctx ends, after the follower has endpoints. An error is a listener's, or one of the configuration.
@@ -81,7 +78,7 @@ func Run(ctx context.Context, log *zap.Logger, c Config) error {
 		return err
 	}
 	defer func() { _ = client.Close() }() // ends what grpcproxy started
-	server, err := c.newServer(ctx, log, client)
+	server, metrics, err := c.newServer(ctx, log, client)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -99,7 +96,7 @@ func Run(ctx context.Context, log *zap.Logger, c Config) error {
 	m := cmux.New(l)
 	m.SetReadTimeout(prefaceTimeout)
 	calls, rest := m.Match(cmux.HTTP2()), m.Match(cmux.Any())
-	web := c.web(log, client, self)
+	web := c.web(log, client, self, metrics)
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.follow(ctx, log, client) })

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/goleak"
@@ -95,7 +94,7 @@ func start(t *testing.T, s *source, change func(c *Config)) *running {
 		return l
 	}
 	ready := make(chan struct{})
-	c := Config{Follow: gateway.NewFollower(zap.NewNop(), nil, s.source()), Listen: listen(), Metrics: listen(), Registry: prometheus.NewRegistry(), MaxStreams: 1000,
+	c := Config{Follow: gateway.NewFollower(zap.NewNop(), nil, s.source()), Listen: listen(), Metrics: listen(), MaxStreams: 1000,
 		AdvertiseURL: "http://proxy.example.com:23790", DialKeepAlive: 10 * time.Second, DialKeepAliveTimeout: time.Second, KeepAliveMin: time.Second, KeepAlive: time.Hour,
 		KeepAliveTimeout: time.Second, Ready: func() { close(ready) }}
 	if change != nil {
@@ -186,7 +185,7 @@ func TestProxyServes(t *testing.T) {
 	p := start(t, &s, func(c *Config) { c.Namespace, c.Ordering, c.LeasingPrefix = "ns/", true, "leases/" })
 	web := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, at := range []string{p.at, p.metrics} {
-		for path, want := range map[string]string{"/health": `"health":"true"`, "/proxy/health": `"health":"true"`, "/metrics": "etcd_server_has_leader 1", "/proxy/metrics": "grpc_server_started_total"} {
+		for path, want := range map[string]string{"/health": `"health":"true"`, "/proxy/health": `"health":"true"`, "/metrics": "etcd_server_has_leader 1", "/proxy/metrics": "etcd_dns_gateway_endpoints 1"} {
 			r, err := web.Get("http://" + at + path)
 			if err != nil {
 				t.Error(err)
@@ -232,7 +231,7 @@ func TestProxyScheme(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return Run(ctx, zap.NewNop(), Config{Follow: gateway.NewFollower(zap.NewNop(), set), Listen: l, Registry: prometheus.NewRegistry()})
+		return Run(ctx, zap.NewNop(), Config{Follow: gateway.NewFollower(zap.NewNop(), set), Listen: l})
 	}
 	err := run(t.Context(), []gateway.Endpoint{{Scheme: "https", Host: "infra0.example.com", Port: 2379}})
 	var hint interface{ Hint() string }

@@ -2,6 +2,7 @@ package rpcproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	stdlog "log"
@@ -24,10 +25,11 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// newServer puts etcd's proxies for each service together, as etcdmain/grpc_proxy.go does (newGRPCProxyServer).
-func (c *Config) newServer(ctx context.Context, log *zap.Logger, client *clientv3.Client) (*grpc.Server, error) {
+// newServer puts etcd's proxies for each service together, as etcdmain/grpc_proxy.go does (newGRPCProxyServer). The metrics are
+// those of the server and the follower.
+func (c *Config) newServer(ctx context.Context, log *zap.Logger, client *clientv3.Client) (*grpc.Server, prometheus.Gatherer, error) {
 	if err := c.wrap(ctx, log, client); err != nil || ctx.Err() != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	kv, _ := grpcproxy.NewKvProxy(client)
 	watch, _ := grpcproxy.NewWatchProxy(client.Ctx(), log, client)
@@ -38,8 +40,9 @@ func (c *Config) newServer(ctx context.Context, log *zap.Logger, client *clientv
 	lease, _ := grpcproxy.NewLeaseProxy(client.Ctx(), client)
 
 	metrics := grpcprometheus.NewServerMetrics()
-	if err := c.Registry.Register(metrics); err != nil {
-		return nil, fmt.Errorf("register the metrics: %w", err)
+	reg := prometheus.NewRegistry()
+	if err := errors.Join(reg.Register(metrics), reg.Register(c.Follow)); err != nil {
+		return nil, nil, fmt.Errorf("register the metrics: %w", err)
 	}
 	s := grpc.NewServer(
 		grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor()), grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor()),
@@ -54,7 +57,7 @@ func (c *Config) newServer(ctx context.Context, log *zap.Logger, client *clientv
 	pb.RegisterAuthServer(s, grpcproxy.NewAuthProxy(client))
 	v3electionpb.RegisterElectionServer(s, grpcproxy.NewElectionProxy(client))
 	v3lockpb.RegisterLockServer(s, grpcproxy.NewLockProxy(client))
-	return s, nil
+	return s, reg, nil
 }
 
 // wrap lays ordering, namespace and leasing around the client, in etcd's order. Ordering wants one linearizable read first, for
@@ -90,7 +93,7 @@ func (c *Config) wrap(ctx context.Context, log *zap.Logger, client *clientv3.Cli
 }
 
 // web answers /metrics (a member's), /health (the cluster's), /proxy/metrics and /proxy/health.
-func (c *Config) web(log *zap.Logger, client, self *clientv3.Client) *http.Server {
+func (c *Config) web(log *zap.Logger, client, self *clientv3.Client, own prometheus.Gatherer) *http.Server {
 	members := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: c.Client.Clone(), DialContext: c.dialHTTP}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, r *http.Request) {
@@ -101,6 +104,6 @@ func (c *Config) web(log *zap.Logger, client, self *clientv3.Client) *http.Serve
 	grpcproxy.HandleHealth(log, mux, client)
 	grpcproxy.HandleProxyHealth(log, mux, self)
 	// Whatever else in the process has a metric of the same name, the rest is told.
-	mux.Handle("/proxy/metrics", promhttp.HandlerFor(prometheus.Gatherers{c.Registry, prometheus.DefaultGatherer}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.Handle("/proxy/metrics", promhttp.HandlerFor(prometheus.Gatherers{own, prometheus.DefaultGatherer}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: prefaceTimeout, IdleTimeout: time.Minute, ErrorLog: stdlog.New(io.Discard, "", 0)}
 }
