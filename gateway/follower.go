@@ -101,7 +101,7 @@ func (f *Follower) Run(ctx context.Context) error {
 			f.sleep(ctx, minInterval-time.Since(asked), false)
 		}
 	}
-	return nil
+	return nil //nolint:nilerr // the error was reported, and ctx has ended
 }
 
 // sleep waits for a time, or for a prompt if it may be cut short, and says whether it was.

@@ -76,6 +76,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if p.Ready != nil {
 		p.Ready()
 	}
+	var said time.Time
 	for {
 		conn, err := p.listener.Accept()
 		switch {
@@ -84,7 +85,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
-			p.log.Error("accept", zap.Error(err), zap.String("hint", "LimitNOFILE= in the unit, or a lower --max-connections"))
+			if time.Since(said) >= remindEvery {
+				said = time.Now()
+				p.log.Error("accept", zap.Error(err), zap.String("hint", "LimitNOFILE= in the unit, or a lower --max-connections"))
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):

@@ -136,7 +136,7 @@ func stop(ctx context.Context, server *grpc.Server, web *http.Server, m cmux.CMu
 // unlessEnded is why a server ended, nil if it was told to.
 func unlessEnded(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil || err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
-		return nil
+		return nil //nolint:nilerr // it was told to end
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
