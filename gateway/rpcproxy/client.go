@@ -69,12 +69,15 @@ func (c *Config) dial(log *zap.Logger, urls []string) (*clientv3.Client, error) 
 		DialKeepAliveTime: c.DialKeepAlive, DialKeepAliveTimeout: c.DialKeepAliveTimeout, PermitWithoutStream: true,
 		DialOptions: []grpc.DialOption{
 			grpc.WithUnaryInterceptor(grpcproxy.AuthUnaryClientInterceptor), grpc.WithStreamInterceptor(grpcproxy.AuthStreamClientInterceptor),
-			grpc.WithContextDialer(c.connect), grpc.WithConnectParams(redial),
+			grpc.WithContextDialer(c.connect), grpc.WithConnectParams(redial), grpc.WithIdleTimeout(0),
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("client of the members: %w", err)
 	}
+	// etcd's resolver reads its endpoints without a lock when a connection leaves idleness (client/v3 internal/resolver Build). That
+	// happens here, and never again, before follow changes them.
+	client.ActiveConnection().Connect()
 	return client, nil
 }
 
