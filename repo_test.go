@@ -67,23 +67,26 @@ func TestImports(t *testing.T) {
 		"roster": {}, "internal/durable": {}, "parent": {},
 		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
-		"gossip":    {"roster", "internal/durable"},
+		"gossip":  {"roster", "internal/durable"},
+		"gateway": {}, "gateway/rpcproxy": {"gateway"},
 		"discovery": {}, "stock": {"discovery"},
 		"srvboot/member": {"roster", "srvboot", "internal/durable"},
 		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "internal/durable"},
-		"cmd/etcd-dns":   {"node", "stock", "discovery", "parent", "certs", "srvboot", "srvboot/member", "internal/durable"},
+		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "gateway", "gateway/rpcproxy", "stock", "discovery", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}
 	// dependency → who may import it, and why so few
 	heavy := map[string][]string{
-		"github.com/coredns/":                 {"zone", "node", "bench/coredns"},                             // CoreDNS embedded: the plugin and its host; stock CoreDNS to measure beside
-		"github.com/caddyserver/certmagic":    {"certs"},                                                     // certificates have one owner
-		"github.com/hashicorp/":               {"gossip"},                                                    // memberlist and what it brings
-		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member", "stock", "discovery"},           // the member and its files; stock etcd; the store of tokens
-		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                              // a pass-through command
-		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                              // a pass-through command
-		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                                              // the command line
-		"github.com/prometheus/client_golang": {"zone", "zone/front", "node", "srvboot/member", "discovery"}, // metrics live beside what they count
+		"github.com/coredns/":                 {"zone", "node", "bench/coredns"},                                                            // CoreDNS embedded: the plugin and its host; stock CoreDNS to measure beside
+		"github.com/caddyserver/certmagic":    {"certs"},                                                                                    // certificates have one owner
+		"github.com/hashicorp/":               {"gossip"},                                                                                   // memberlist and what it brings
+		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member", "gateway/rpcproxy", "stock", "discovery"},                      // the member and its files; the gRPC proxy; stock etcd; the store of tokens
+		"go.etcd.io/etcd/client/v3":           {"gateway/rpcproxy", "discovery"},                                                            // clients of etcd
+		"github.com/soheilhy/cmux":            {"gateway/rpcproxy"},                                                                         // gRPC and HTTP on one port
+		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                                                             // a pass-through command
+		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                                                             // a pass-through command
+		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                                                                             // the command line
+		"github.com/prometheus/client_golang": {"zone", "zone/front", "node", "srvboot/member", "gateway", "gateway/rpcproxy", "discovery"}, // metrics live beside what they count
 	}
 	goFiles(t, func(path string) {
 		dir := filepath.ToSlash(filepath.Dir(path))

@@ -109,6 +109,7 @@ func signCert(t *x509.Certificate, pub crypto.PublicKey, ca issuingCA) (*x509.Ce
 // leaf is what a certificate that is not a CA's says.
 type leaf struct {
 	cn     string
+	org    string
 	dns    []string
 	ips    []net.IP
 	uri    string
@@ -127,6 +128,9 @@ func leafTemplate(l leaf, ca issuingCA, now time.Time, lifetime time.Duration) (
 		ExtKeyUsage: l.usages,
 
 		BasicConstraintsValid: true,
+	}
+	if l.org != "" {
+		t.Subject.Organization = []string{l.org}
 	}
 	if l.uri != "" {
 		u, err := parseIdentity(l.uri)

@@ -21,6 +21,9 @@ const defaultClientLifetime = 365 * day
 type ClientOptions struct {
 	// Lifetime is how long it is valid from now; 0 means 365 days. It never outlives the CA.
 	Lifetime time.Duration
+	// Proxy leaves the common name out: etcd's gRPC proxy refuses a certificate with one, since all its clients would be that user.
+	// The name is the organization then.
+	Proxy bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -46,6 +49,9 @@ func (b *Bundle) IssueClient(name string, o ClientOptions) (certificate, key []b
 		return nil, nil, err
 	}
 	l := leaf{cn: name, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	if o.Proxy {
+		l.cn, l.org = "", name
+	}
 	t, err := leafTemplate(l, b.clientCA, o.Now(), o.Lifetime)
 	if err != nil {
 		return nil, nil, err

@@ -42,6 +42,21 @@ func TestIssueClient(t *testing.T) {
 			t.Errorf("%s: %d certificates, want the leaf and its CA", name, len(pair.Certificate))
 		}
 	}
+	// One for a proxy means no user, and still says whose it is.
+	certificate, key, err := b.IssueClient("edge", ClientOptions{Proxy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := pair.Leaf.Subject; s.CommonName != "" || s.String() != "O=edge" {
+		t.Errorf("a proxy's subject is %s", s)
+	}
+	if err := verifyLeaf(b, pair.Leaf, x509.ExtKeyUsageClientAuth); err != nil {
+		t.Error(err)
+	}
 	for _, name := range []string{"", "ca", "CA", ".hidden", "-flag", "a/b", "../x", "a b", "a\x00", "\u00e9", strings.Repeat("a", 65)} {
 		if _, _, err := b.IssueClient(name, ClientOptions{}); err == nil {
 			t.Errorf("accepted %q", name)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 )
 
@@ -10,6 +11,9 @@ type ClientAccess struct {
 	// Endpoints are URLs with addresses, or with host names for nodes whose addresses are not configured.
 	Endpoints []string
 	Plain     bool
+	// Domain and SrvName are what clients discover the cluster by; NameServers are the nodes with addresses, as ADDRESS:PORT.
+	Domain, SrvName string
+	NameServers     []string
 	// CA, Cert and Key are the node's own files; empty for a plain cluster.
 	CA, Cert, Key string
 }
@@ -25,8 +29,11 @@ func (o *Options) Client() (ClientAccess, error) {
 		return ClientAccess{}, o.noSuchNode(name)
 	}
 	c, _ := o.cluster(line.Cluster)
-	a := ClientAccess{Plain: c.Plain}
+	a := ClientAccess{Plain: c.Plain, Domain: o.Domain, SrvName: line.Cluster}
 	for _, n := range o.Nodes {
+		if len(n.Addrs) > 0 {
+			a.NameServers = append(a.NameServers, netip.AddrPortFrom(n.Addrs[0], o.DNSPort).String())
+		}
 		switch {
 		case n.Cluster != line.Cluster:
 		case len(n.Addrs) == 0:

@@ -19,6 +19,7 @@ func newCert() *cobra.Command {
 
 func newCertClient() *cobra.Command {
 	var bundle, out string
+	var proxy bool
 	cmd := &cobra.Command{
 		Use: "client NAME", Short: "Make a client certificate",
 		Long: "cert client writes DIR/ca.crt, DIR/NAME.crt and DIR/NAME.key. NAME becomes the common name, which etcd's\n" +
@@ -36,7 +37,7 @@ func newCertClient() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f, err := b.WriteClient(out, args[0], certs.ClientOptions{})
+			f, err := b.WriteClient(out, args[0], certs.ClientOptions{Proxy: proxy})
 			if err != nil {
 				return err
 			}
@@ -46,5 +47,6 @@ func newCertClient() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&bundle, "bundle", node.DefaultBundle, "the bundle `FILE`")
 	cmd.Flags().StringVar(&out, "out", ".", "the `DIR` to write to")
+	cmd.Flags().BoolVar(&proxy, "proxy", false, "for grpc-proxy: without a common name, so that no user of etcd's is meant")
 	return cmd
 }

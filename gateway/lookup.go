@@ -1,0 +1,161 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// tryTimeout is how long one name server has for one answer. Go's and the C library's 5 s would leave no time for the next one.
+	tryTimeout = time.Second
+	// rounds is how often each name server is asked: UDP loses packets.
+	rounds = 2
+	// udpSize is what fits into unfragmented packets everywhere (RFC 9715 §3.2 and appendix A: at most 1400; 1232 is the usual value).
+	udpSize = 1232
+)
+
+// Resolver asks name servers.
+type Resolver struct {
+	// Servers are ADDRESS:PORT; empty means those of /etc/resolv.conf, read anew for each lookup.
+	Servers []string
+}
+
+// Services are the sources that etcd's clients ask for the members of a domain (client/pkg/v3 srv.GetClient): _etcd-client-ssl, and
+// with insecure _etcd-client after it, each with "-" and the srv-name when the cluster has one.
+func (r *Resolver) Services(domain, srvName string, insecure bool) []Source {
+	if srvName != "" {
+		srvName = "-" + srvName
+	}
+	tls, plain := "_etcd-client-ssl"+srvName+"._tcp."+dns.Fqdn(domain), "_etcd-client"+srvName+"._tcp."+dns.Fqdn(domain)
+	if !insecure {
+		s := r.service("https", tls)
+		s.Hint = "dig SRV " + tls + ", and --insecure-discovery for a cluster without TLS"
+		return []Source{s}
+	}
+	return []Source{r.service("https", tls), r.service("http", plain)}
+}
+
+func (r *Resolver) service(scheme, name string) Source {
+	return Source{Name: name, Hint: "dig SRV " + name, Lookup: func(ctx context.Context) (Answer, error) {
+		a, err := r.srv(ctx, scheme, name)
+		if err != nil {
+			return Answer{}, fmt.Errorf("look up SRV %s: %w", name, err)
+		}
+		r.addresses(ctx, a.Endpoints, dns.Fqdn) // a target is absolute: no search list
+		return a, nil
+	}}
+}
+
+// Given is a source for endpoints that the operator wrote; the addresses of their hosts may change.
+func (r *Resolver) Given(endpoints []Endpoint) Source {
+	return Source{Name: "--endpoints", Hint: "give --endpoints that resolve", Lookup: func(ctx context.Context) (Answer, error) {
+		a := Answer{Endpoints: append([]Endpoint(nil), endpoints...), TTL: maxInterval}
+		r.addresses(ctx, a.Endpoints, strings.Clone)
+		return a, nil
+	}}
+}
+
+// addresses looks up the addresses of the endpoints in parallel, and leaves out those that it cannot have: the follower keeps
+// what it had.
+func (r *Resolver) addresses(ctx context.Context, endpoints []Endpoint, host func(name string) string) {
+	var wg sync.WaitGroup
+	for i := range endpoints {
+		e := &endpoints[i]
+		wg.Go(func() {
+			addrs, err := r.system().LookupNetIP(ctx, "ip", host(e.Host))
+			if err != nil {
+				return
+			}
+			for _, a := range addrs {
+				e.Addrs = append(e.Addrs, a.Unmap())
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// system is Go's resolver, for /etc/hosts and the order of addresses (RFC 6724), with our servers if we have some.
+func (r *Resolver) system() *net.Resolver {
+	if len(r.Servers) == 0 {
+		return net.DefaultResolver
+	}
+	var turn atomic.Uint32
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		d := net.Dialer{Timeout: tryTimeout}
+		return d.DialContext(ctx, network, r.Servers[int(turn.Add(1)-1)%len(r.Servers)])
+	}}
+}
+
+// srv asks for the SRV records of a name. NXDOMAIN and NODATA are answers without endpoints (RFC 2308 §2).
+func (r *Resolver) srv(ctx context.Context, scheme, name string) (Answer, error) {
+	servers := r.Servers
+	if len(servers) == 0 {
+		c, err := dns.ClientConfigFromFile("/etc/resolv.conf")
+		if err != nil {
+			return Answer{}, fmt.Errorf("read the name servers: %w", err)
+		}
+		for _, s := range c.Servers {
+			servers = append(servers, net.JoinHostPort(s, c.Port))
+		}
+	}
+	failed := errors.New("/etc/resolv.conf has no nameserver line")
+	for range rounds {
+		for _, s := range servers {
+			reply, err := ask(ctx, s, name)
+			if err == nil {
+				return endpoints(scheme, reply), nil
+			}
+			if failed = err; ctx.Err() != nil {
+				return Answer{}, failed
+			}
+		}
+	}
+	return Answer{}, failed
+}
+
+// ask asks one name server over UDP, and over TCP when the answer does not fit (RFC 7766 §5).
+func ask(ctx context.Context, server, name string) (*dns.Msg, error) {
+	q := new(dns.Msg).SetQuestion(name, dns.TypeSRV)
+	q.SetEdns0(udpSize, false)
+	reply, _, err := (&dns.Client{Timeout: tryTimeout, UDPSize: udpSize}).ExchangeContext(ctx, q, server)
+	if err == nil && reply.Truncated {
+		reply, _, err = (&dns.Client{Net: "tcp", Timeout: tryTimeout}).ExchangeContext(ctx, q, server)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("at %s: %w", server, err)
+	case len(reply.Question) != 1 || reply.Question[0].Qtype != dns.TypeSRV || !strings.EqualFold(reply.Question[0].Name, name):
+		return nil, fmt.Errorf("at %s: the reply is to another question", server)
+	case reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
+		return nil, fmt.Errorf("at %s: %s", server, dns.RcodeToString[reply.Rcode])
+	}
+	return reply, nil
+}
+
+// endpoints reads an answer. The TTL is the least of the records', or that of the denial (RFC 2308 §5); the target "." says that
+// the service is not there (RFC 2782).
+func endpoints(scheme string, reply *dns.Msg) Answer {
+	a := Answer{TTL: maxInterval}
+	hold := func(seconds uint32) { a.TTL = min(a.TTL, time.Duration(seconds)*time.Second) }
+	for _, rr := range reply.Answer {
+		hold(rr.Header().Ttl)
+		if s, ok := rr.(*dns.SRV); ok && s.Target != "." && s.Port != 0 {
+			host := strings.ToLower(strings.TrimSuffix(s.Target, "."))
+			a.Endpoints = append(a.Endpoints, Endpoint{Scheme: scheme, Host: host, Port: s.Port, Priority: s.Priority, Weight: s.Weight})
+		}
+	}
+	for _, rr := range reply.Ns {
+		if soa, ok := rr.(*dns.SOA); ok && len(a.Endpoints) == 0 {
+			hold(min(soa.Hdr.Ttl, soa.Minttl))
+		}
+	}
+	return a
+}
