@@ -90,7 +90,7 @@ func (p *stanza) checkClusters() error {
 			used[u.port] = u.what
 		}
 		if !slices.ContainsFunc(p.o.Nodes, func(n NodeLine) bool { return n.Cluster == c.Name }) {
-			return p.errorf("cluster %s has no nodes", "write its node lines into its block", c.Name)
+			return p.errorAt(p.blocks[c.Name], "write its node lines into its block", "cluster %s has no nodes", c.Name)
 		}
 	}
 	return nil

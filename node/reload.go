@@ -49,6 +49,7 @@ func (n *Node) applyOptions(o *Options) {
 	n.transfers.notifier.Changed() // signed or not, and the name servers
 	n.certs.Reconcile()
 	n.boot.Prompt()
+	n.onlooker.Prompt("")
 	n.parent.prompts.send()
 	n.keepLastGood(o)
 }

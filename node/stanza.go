@@ -25,6 +25,8 @@ type stanza struct {
 	all ClusterOptions
 	// records are the record lines, which need the domain and the nodes to be judged.
 	records []recordLine
+	// blocks are the lines of the cluster blocks, by name.
+	blocks map[string]int
 	// cluster is the block being read; nil outside `cluster NAME { … }`.
 	cluster *ClusterOptions
 }
@@ -325,7 +327,10 @@ func (p *stanza) node(args []string) error {
 		}
 		*into = append(*into, addr)
 	}
-	if first, twice := p.o.node(label); twice {
+	if first, twice := p.o.node(label); twice && first.Cluster != n.Cluster {
+		return p.errorf("node %s is in %s here and in %s in line %d", "a node runs one member: keep one of the lines, or name another machine", label,
+			clusterWord(n.Cluster), clusterWord(first.Cluster), first.Line)
+	} else if twice {
 		return p.errorf("node %s stands here and in line %d", "give each node its own name", label, first.Line)
 	}
 	if len(p.o.Nodes) == maxNodes {

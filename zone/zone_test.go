@@ -141,7 +141,9 @@ func TestServeDNS(t *testing.T) {
 				"_etcd-client-ssl-baz._tcp."+apex, "_etcd-client-baz._tcp."+apex),
 			deniedCases("_etcd-server-foo._tcp."+apex, "_etcd-server-ssl-foo._tcp."+apex, "_etcd-client-ssl-bar._tcp."+apex),
 			[]lookupCase{{Case: test.Case{Qname: "_etcd-server-bar._tcp." + apex, Qtype: dns.TypeSRV, Answer: srvs(30, "_etcd-server-bar._tcp."+apex, 3380, "infra1"), Extra: addrs(30, 1)}}}),
-		"named_only": append(notReadyCases("not known yet whether cluster foo is born", dns.TypeSOA, apex), deniedCases(server, client)...),
+		"named_only": append(append(notReadyCases("not known yet whether cluster foo is born", dns.TypeSRV, "_etcd-server-ssl-foo._tcp."+apex), deniedCases(server, client)...),
+			lookupCase{Case: test.Case{Qname: apex, Qtype: dns.TypeSOA, Answer: []dns.RR{test.SOA(strings.Replace(soa5, " 5 ", " 30 ", 1))}}}),
+		"named_unknown": append(notReadyCases("not known yet whether cluster bar is born", dns.TypeSOA, apex), deniedCases(server, client)...),
 	}
 	for name, cases := range rosters {
 		h := serving(load(t, name))
