@@ -68,8 +68,9 @@ func TestImports(t *testing.T) {
 		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
 		"gossip":         {"roster", "internal/durable"},
+		"follow":         {"roster", "internal/durable"},
 		"srvboot/member": {"roster", "srvboot", "internal/durable"},
-		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "internal/durable"},
+		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "internal/durable"},
 		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}
@@ -79,6 +80,7 @@ func TestImports(t *testing.T) {
 		"github.com/caddyserver/certmagic":    {"certs"},                                        // certificates have one owner
 		"github.com/hashicorp/":               {"gossip"},                                       // memberlist and what it brings
 		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member"},                    // the member and its files
+		"go.etcd.io/etcd/client/v3":           {"follow"},                                       // etcd as a client sees it
 		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
 		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                 // a pass-through command
 		"github.com/spf13/cobra":              {"cmd/etcd-dns"},                                 // the command line

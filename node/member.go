@@ -62,7 +62,7 @@ func (n *Node) home() srvboot.Home { return n.homeOf(n.line.Cluster, n.name) }
 // otherHomes are the clusters of the domain that this node is no member of.
 func (n *Node) otherHomes() (out []srvboot.Home) {
 	for _, c := range n.options().Clusters {
-		if c.Name != n.line.Cluster {
+		if c.Name != n.line.Cluster && c.Outside == nil {
 			out = append(out, n.homeOf(c.Name, ""))
 		}
 	}
@@ -139,6 +139,7 @@ func (n *Node) resolve(r roster.Roster) {
 func (n *Node) fillState(s *srvboot.State) {
 	s.Gossip, s.Signed = n.rumor.boot, n.dnssec.signer() != nil
 	s.Clients = map[string][]string{}
+	s.Followed = n.followers.lists()
 	for _, c := range n.roster.Load().Clusters {
 		for _, m := range c.Members {
 			if m.Serving {

@@ -62,6 +62,7 @@ type Node struct {
 	peers     *peers
 	boot      *srvboot.Boot
 	onlooker  *srvboot.Onlooker
+	followers *followers
 	dns       *nameServer
 	fronts    *fronts
 	publisher *publisher
@@ -183,6 +184,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.dnssec.run(ctx) })
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.onlook(ctx) })
+	group.Go(func() error { return n.followers.run(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
 	group.Go(func() error { return n.parent.run(ctx) })
 	group.Go(func() error { return n.rumor.run(ctx) })

@@ -148,7 +148,13 @@ func (p *publisher) once(own roster.View) error {
 	views := slices.Concat(p.views, []roster.View{own}, n.onlooker.Sights().Views)
 	r := withKept(roster.Merge(n.options().Roster(n.slot), views...), slices.Concat(p.last.Nodes, p.nodes))
 	rep := n.report()
-	serving := func(cluster, name string) bool { return n.serving(rep, name) || p.settling[cluster].goesOn() }
+	r, told := n.followers.publish(r, rep.Answers, n.options().Records)
+	serving := func(cluster, name string) bool {
+		if c, _ := r.Cluster(cluster); c.Outside {
+			return told(cluster, name)
+		}
+		return n.serving(rep, name) || p.settling[cluster].goesOn()
+	}
 	p.settle(r, func(name string) bool { return n.serving(rep, name) })
 	r = r.WithServing(serving, lastServing(p.last, rep.Answers))
 	p.zone.SetOptions(n.zoneOptions(n.options()))
@@ -197,7 +203,7 @@ func unrecorded(z *zone.Publisher) error {
 func (p *publisher) save(r roster.Roster) error {
 	var views []roster.View
 	for _, c := range r.Clusters {
-		if c.Knowledge == roster.Born {
+		if c.Knowledge == roster.Born && !c.Outside { // lists that are followed have files of their own
 			views = append(views, roster.View{Cluster: c.Name, Knowledge: c.Knowledge, Generation: c.Generation, Index: c.Index, Members: members(c)})
 		}
 	}
@@ -233,7 +239,7 @@ func (s *settling) goesOn() bool { return s != nil && !s.over }
 // settle says which clusters have settled.
 func (p *publisher) settle(r roster.Roster, serving func(node string) bool) {
 	for _, c := range r.Clusters {
-		if c.Knowledge != roster.Born {
+		if c.Knowledge != roster.Born || c.Outside {
 			continue
 		}
 		s := p.settling[c.Name]
@@ -278,11 +284,11 @@ func withKept(r roster.Roster, known []roster.Node) roster.Roster {
 	return r.Clone()
 }
 
-// memberNodes returns the nodes that some cluster's member list names.
+// memberNodes returns the nodes that the member list of some cluster of the rack names.
 func memberNodes(r roster.Roster) (out []roster.Node) {
 	for _, n := range r.Nodes {
 		if slices.ContainsFunc(r.Clusters, func(c roster.Cluster) bool {
-			return slices.ContainsFunc(c.Members, func(m roster.Member) bool { return m.Node == n.Name })
+			return !c.Outside && slices.ContainsFunc(c.Members, func(m roster.Member) bool { return m.Node == n.Name })
 		}) {
 			out = append(out, n)
 		}

@@ -50,6 +50,7 @@ func (n *Node) applyOptions(o *Options) {
 	n.certs.Reconcile()
 	n.boot.Prompt()
 	n.onlooker.Prompt("")
+	n.followers.set(o)
 	n.parent.prompts.send()
 	n.keepLastGood(o)
 }

@@ -23,9 +23,14 @@ func (p *stanza) clusterBlock(args []string) error {
 	p.blocks[name] = p.Line()
 	p.cluster = &ClusterOptions{Name: name}
 	for p.NextBlock() {
+		word, line := p.Val(), p.Line()
 		if err := p.property(); err != nil {
 			return err
 		}
+		p.words = append(p.words, wordAt{word, line})
+	}
+	if err := p.outside(); err != nil {
+		return err
 	}
 	p.o.Clusters = append(p.o.Clusters, *p.cluster)
 	p.cluster = nil

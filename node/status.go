@@ -152,7 +152,7 @@ func (n *Node) Status() Status {
 	}
 	s.Problems = append(s.Problems, s.problems()...)
 	problems, warnings := othersNews(s.Others)
-	s.Problems, s.Warnings = append(s.Problems, problems...), append(s.Warnings, warnings...)
+	s.Problems, s.Warnings = append(s.Problems, problems...), slices.Concat(s.Warnings, warnings, n.followers.oddities())
 	if text := s.Zone.Parent.warning(); text != "" {
 		s.Warnings = append(s.Warnings, text)
 	}

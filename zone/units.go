@@ -90,6 +90,9 @@ func (b *builder) authority() {
 }
 
 func notKnown(c roster.Cluster) string {
+	if c.Outside {
+		return "not known yet which members cluster " + c.Name + " has"
+	}
 	if c.Name == "" {
 		return "not known yet whether the default cluster is born"
 	}
