@@ -25,6 +25,8 @@ type endpoint struct {
 	host  string
 	port  uint16
 	plain bool
+	// serving endpoints are listed, all if there is none: an empty answer would say that the service does not exist.
+	serving bool
 }
 
 // target returns the host's absolute name, and whether it lies outside of the zone.
@@ -80,6 +82,9 @@ func (b *builder) service(owner string, s service, c roster.Cluster) {
 		return
 	}
 	ends = slices.DeleteFunc(ends, func(e endpoint) bool { return e.plain != s.plain })
+	if slices.ContainsFunc(ends, func(e endpoint) bool { return e.serving }) {
+		ends = slices.DeleteFunc(ends, func(e endpoint) bool { return !e.serving })
+	}
 	for _, end := range ends {
 		if host, outside := b.target(end); !outside && !b.reachable(host) {
 			b.name(owner).unready = noAddress(host)
@@ -106,14 +111,17 @@ func (b *builder) reachable(name string) bool {
 // servers returns every member: voters, learners and those not started yet.
 func servers(c roster.Cluster) (out []endpoint) {
 	for _, m := range c.Members {
-		out = append(out, endpoint{m.PeerHost, m.PeerPort, plain(c, m.PlainPeer)})
+		out = append(out, endpoint{m.PeerHost, m.PeerPort, plain(c, m.PlainPeer), true})
 	}
 	return out
 }
 
+// clientEndpoints returns every member but those of outside clusters that advertise nothing for clients.
 func clientEndpoints(c roster.Cluster) (out []endpoint) {
-	for _, m := range clients(c) {
-		out = append(out, endpoint{m.ClientLabel(), m.ClientPort, plain(c, m.PlainClient)})
+	for _, m := range c.Members {
+		if !c.Outside || m.ClientPort != 0 {
+			out = append(out, endpoint{m.ClientLabel(), m.ClientPort, plain(c, m.PlainClient), m.Serving})
+		}
 	}
 	return out
 }
@@ -127,15 +135,14 @@ func plain(c roster.Cluster, own bool) bool {
 }
 
 // clients returns the members of a born cluster that serve clients, all of them when none does: an empty answer would
-// say that the service does not exist. Members of outside clusters that advertise nothing for clients are left out.
+// say that the service does not exist.
 func clients(c roster.Cluster) []roster.Member {
 	if c.Knowledge != roster.Born {
 		return nil
 	}
-	all := slices.DeleteFunc(slices.Clone(c.Members), func(m roster.Member) bool { return c.Outside && m.ClientPort == 0 })
-	serving := slices.DeleteFunc(slices.Clone(all), func(m roster.Member) bool { return !m.Serving })
+	serving := slices.DeleteFunc(slices.Clone(c.Members), func(m roster.Member) bool { return !m.Serving })
 	if len(serving) == 0 {
-		return all
+		return c.Members
 	}
 	return serving
 }
