@@ -52,8 +52,12 @@ type Follower struct {
 	list  roster.Followed // guarded by mu; without ClusterID while nothing is known
 	saved roster.Followed // guarded by mu
 	seen  map[string]Sight
+	told  time.Time // when another node said who serves
 	fault string
 }
+
+// toldFor is how long the word of another node on who serves counts.
+const toldFor = 3 * time.Second
 
 // Sight is what a follower made of one member at its last look.
 type Sight struct {
@@ -148,6 +152,7 @@ func (f *Follower) Learn(l roster.Followed) {
 	if err != nil || f.list.Contact || !l.Contact || !f.list.Same(l) {
 		return
 	}
+	f.told = time.Now()
 	f.serveLocked(func(m roster.FollowedMember) bool {
 		return slices.ContainsFunc(l.Members, func(o roster.FollowedMember) bool { return o.ID == m.ID && o.Serving })
 	})
@@ -290,7 +295,7 @@ func (f *Follower) judge(looks []look) {
 		seen[m.ID] = s
 	}
 	f.seen, f.list.Contact = seen, contact
-	if contact {
+	if contact || time.Since(f.told) > toldFor {
 		f.serveLocked(func(m roster.FollowedMember) bool { return seen[m.ID].Error == "" })
 	}
 }

@@ -24,20 +24,22 @@ type clusters struct {
 
 func newClusters(t *testing.T) clusters {
 	// The watcher asks for more than a network may have.
-	l := New(t, Options{Nodes: 6, Foo: 3, Edit: func(_, text string) string { return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        rrl off", 1) }})
+	l := New(t, Options{Nodes: 6, Foo: 3, Edit: func(_, text string) string {
+		return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        rrl off", 1)
+	}})
 	return clusters{Lab: l, one: l.names[:3], foo: l.names[3:]}
 }
 
 // srv is the owner name of a record set.
-func (c clusters) srv(what string) string { return what + "._tcp." + c.Domain }
+func (l *Lab) srv(what string) string { return what + "._tcp." + l.Domain }
 
-// all waits until each of the nodes gives every answer.
-func (c clusters) all(what string, nodes []string, answers map[string]string) {
-	c.t.Helper()
-	c.Wait(what, soon, func() error {
+// everyoneSays waits until each of the nodes gives every answer, by owner name.
+func (l *Lab) everyoneSays(what string, nodes []string, answers map[string]string) {
+	l.t.Helper()
+	l.Wait(what, soon, func() error {
 		for _, n := range nodes {
 			for name, want := range answers {
-				if got := c.Ask(clientHost, c.Addr(n), c.srv(name), dns.TypeSRV); got != want {
+				if got := l.Ask(clientHost, l.Addr(n), l.srv(name), dns.TypeSRV); got != want {
 					return fmt.Errorf("%s says %q of %s, want %q", n, got, name, want)
 				}
 			}
@@ -46,11 +48,11 @@ func (c clusters) all(what string, nodes []string, answers map[string]string) {
 	})
 }
 
-// oneSerial waits until the nodes serve one serial, and one zone.
-func (c clusters) oneSerial(nodes []string) {
-	c.t.Helper()
-	zoneOf := func(name string) string { return c.Tool(name, "zone").Stdout }
-	c.Wait("one zone at "+strings.Join(nodes, " "), soon, func() error {
+// oneZone waits until the nodes serve one zone, with one serial.
+func (l *Lab) oneZone(nodes []string) {
+	l.t.Helper()
+	zoneOf := func(name string) string { return l.Tool(name, "zone").Stdout }
+	l.Wait("one zone at "+strings.Join(nodes, " "), soon, func() error {
 		want := zoneOf(nodes[0])
 		for _, n := range nodes[1:] {
 			if got := zoneOf(n); got != want || want == "" {
@@ -85,7 +87,7 @@ func TestClusters(t *testing.T) {
 	for _, n := range c.one {
 		c.Start(n)
 	}
-	c.all("the default cluster is published, foo is neither published nor denied", c.one, map[string]string{
+	c.everyoneSays("the default cluster is published, foo is neither published nor denied", c.one, map[string]string{
 		"_etcd-server-ssl": c.targets("server", c.one...), "_etcd-server-ssl-foo": "SERVFAIL", "_etcd-client-ssl-foo": "SERVFAIL", "_etcd-server-foo": "SERVFAIL"})
 	c.WaitStatus("infra0", "problems", "cannot answer for cluster foo")
 
@@ -94,12 +96,12 @@ func TestClusters(t *testing.T) {
 	for _, n := range c.foo {
 		c.Start(n)
 	}
-	c.all("foo is denied by all", c.names, map[string]string{
+	c.everyoneSays("foo is denied by all", c.names, map[string]string{
 		"_etcd-server-ssl": c.targets("server", c.one...), "_etcd-server-ssl-foo": "NXDOMAIN", "_etcd-client-ssl-foo": "NXDOMAIN"})
 	_ = held.Close()
 	c.WaitHealthy()
-	c.all("both clusters at every node", c.names, c.born())
-	c.oneSerial(c.names)
+	c.everyoneSays("both clusters at every node", c.names, c.born())
+	c.oneZone(c.names)
 	if a, b := c.StatusText("infra0", "cluster_id"), c.StatusText("infra3", "cluster_id"); a == b || a == "" || b == "" {
 		t.Errorf("the cluster IDs are %q and %q", a, b)
 	}
@@ -108,21 +110,21 @@ func TestClusters(t *testing.T) {
 	// A whole cluster down, and a node of the other one that starts meanwhile.
 	c.Kill(c.foo...)
 	c.WaitStatus("infra0", "warnings", "infra3 of cluster foo does not answer")
-	c.oneSerial(c.one)
+	c.oneZone(c.one)
 	if got := c.Ask(clientHost, c.Addr("infra0"), c.srv("_etcd-client-ssl-foo"), dns.TypeSRV); got == "NXDOMAIN" || !strings.Contains(got, "2379") {
 		t.Errorf("the clients of a cluster that is down are %q", got)
 	}
 	c.Stop("infra0")
 	c.Start("infra0")
 	c.WaitHealthy(c.one...)
-	c.all("foo is published all the same", c.one, map[string]string{"_etcd-server-ssl-foo": c.targets("server", c.foo...)})
-	c.oneSerial(c.one)
+	c.everyoneSays("foo is published all the same", c.one, map[string]string{"_etcd-server-ssl-foo": c.targets("server", c.foo...)})
+	c.oneZone(c.one)
 	for _, n := range c.foo {
 		c.Start(n)
 	}
 	c.WaitHealthy()
-	c.all("both clusters at every node again", c.names, c.born())
-	c.oneSerial(c.names)
+	c.everyoneSays("both clusters at every node again", c.names, c.born())
+	c.oneZone(c.names)
 
 	w.Stop()
 	for _, n := range c.names {
@@ -187,7 +189,7 @@ func (c clusters) moved() {
 		}
 		return nil
 	})
-	c.all("foo keeps its three members", c.names, map[string]string{"_etcd-server-ssl-foo": c.targets("server", c.foo...), "_etcd-server-ssl": c.targets("server", c.one...)})
+	c.everyoneSays("foo keeps its three members", c.names, map[string]string{"_etcd-server-ssl-foo": c.targets("server", c.foo...), "_etcd-server-ssl": c.targets("server", c.one...)})
 	c.Stop(name)
 	c.Install(name, c.operator())
 	c.Start(name)
