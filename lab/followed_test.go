@@ -134,7 +134,7 @@ func TestFollowedCluster(t *testing.T) {
 	s.follows("a member removed", []string{"old0", "old2", "old3"}, []string{"old0", "old2", "old3"})
 	s.kill("old2")
 	s.follows("a member down", []string{"old0", "old2", "old3"}, []string{"old0", "old3"})
-	s.WaitStatus("infra1", "other_clusters", "old2")
+	s.WaitStatus("infra1", "other_clusters", "connection refused") // why it does not serve
 
 	// A node without a way to it learns from the others.
 	for _, o := range olds {

@@ -116,7 +116,7 @@ func writeStatus(w io.Writer, s node.Status) error {
 		fmt.Fprintf(t, "\nOTHER CLUSTER\tBIRTH\tMEMBERS\tSERVING\n")
 	}
 	for _, c := range s.Others {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", cmp.Or(c.SrvName, "(default)"), c.Birth, orNone(strings.Join(c.Members, " ")), orNone(strings.Join(c.Serving, " ")))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", cmp.Or(c.SrvName, "(default)"), birthWord(c), orNone(strings.Join(c.Members, " ")), orNone(strings.Join(c.Serving, " ")))
 	}
 	if len(s.Secondaries) > 0 {
 		fmt.Fprintf(t, "\nSECONDARY\tTOLD\tACKNOWLEDGED\tHAS\tERROR\n")
@@ -128,6 +128,17 @@ func writeStatus(w io.Writer, s node.Status) error {
 		fmt.Fprintf(t, "\ndeath\t%s  %s\n", d.At.UTC().Format(time.DateTime), d.Reason)
 	}
 	return t.Flush()
+}
+
+// birthWord is how much is known of a cluster; one that the rack does not run has been seen or not.
+func birthWord(c node.ClusterStatus) string {
+	if c.Followed == nil {
+		return c.Birth
+	}
+	if c.Followed.ClusterID == "" {
+		return "never seen"
+	}
+	return "followed"
 }
 
 // srvNamePrefix tells which cluster of the domain it is about.
