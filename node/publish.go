@@ -239,16 +239,16 @@ func (s *settling) goesOn() bool { return s != nil && !s.over }
 // settle says which clusters have settled.
 func (p *publisher) settle(r roster.Roster, serving func(node string) bool) {
 	for _, c := range r.Clusters {
-		if c.Knowledge != roster.Born || c.Outside {
+		s := p.settling[c.Name]
+		if c.Knowledge != roster.Born || c.Outside || s != nil && s.over {
 			continue
 		}
-		s := p.settling[c.Name]
 		if s == nil {
 			s = &settling{born: time.Now()}
 			p.settling[c.Name] = s
 		}
 		all := !slices.ContainsFunc(c.Members, func(m roster.Member) bool { return !serving(m.Node) })
-		s.over = s.over || all || time.Since(s.born) > settleTime
+		s.over = all || time.Since(s.born) > settleTime
 	}
 }
 

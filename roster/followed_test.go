@@ -84,3 +84,12 @@ func TestFollowTellsNamesakesApart(t *testing.T) {
 		t.Errorf("%d nodes, want two more than %d", len(out.Nodes), len(r.Nodes))
 	}
 }
+
+// A cluster that the rack ran once, and another of the same name that it follows, have nothing in common.
+func TestMergeLeavesOutsideClustersAlone(t *testing.T) {
+	r, _ := outside()
+	out := Merge(r, View{Cluster: "old", Knowledge: Born, Generation: 1, Index: 9, Members: []Member{{Node: "a", PeerHost: "a"}}})
+	if c, _ := out.Cluster("old"); c.Knowledge != Unknown || len(c.Members) != 0 {
+		t.Errorf("got %+v", c)
+	}
+}

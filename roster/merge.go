@@ -41,6 +41,9 @@ func Newest(cluster string, views ...View) View {
 func Merge(static Roster, views ...View) Roster {
 	out := static.normal()
 	for i := range out.Clusters {
+		if out.Clusters[i].Outside {
+			continue // see Roster.Follow; a view is of the time when the rack ran a cluster of that name
+		}
 		v := Newest(out.Clusters[i].Name, views...)
 		c := &out.Clusters[i]
 		c.Knowledge, c.Generation, c.Index = v.Knowledge, v.Generation, v.Index

@@ -187,20 +187,17 @@ func checkCluster(r roster.Roster, c roster.Cluster) (errs []error) {
 	if len(c.Members) == 0 {
 		errs = append(errs, refuse("etcd-dns status", "cluster %q is born and has no members", c.Name))
 	}
-	seen, hosts := map[string]bool{}, map[endpoint]bool{}
+	seen, hosts := map[string]bool{}, map[string]bool{}
 	for _, m := range c.Members {
 		errs = append(errs, checkMember(c, m))
 		if seen[m.Node] {
 			errs = append(errs, refuse("etcd-dns etcdctl member list", "member %q is listed twice in cluster %q", m.Node, c.Name))
 		}
-		host := endpoint{host: m.PeerHost}
-		if c.Outside {
-			host.port = m.PeerPort // whoever runs it may have two members on one machine
-		}
-		if hosts[host] && m.PeerHost != "" {
+		// Whoever runs an outside cluster may have two members on one machine.
+		if hosts[m.PeerHost] && !c.Outside {
 			errs = append(errs, refuse("etcd-dns etcdctl member list", "two members of cluster %q have the peer host %q", c.Name, m.PeerHost))
 		}
-		seen[m.Node], hosts[host] = true, true
+		seen[m.Node], hosts[m.PeerHost] = true, true
 	}
 	return errs
 }

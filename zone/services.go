@@ -91,7 +91,10 @@ func (b *builder) service(owner string, s service, c roster.Cluster) {
 			return
 		}
 	}
-	for _, end := range ends {
+	for i, end := range ends {
+		if slices.ContainsFunc(ends[:i], func(e endpoint) bool { return e.host == end.host && e.port == end.port }) {
+			continue // members behind one address; RFC 2181 §5: no record twice
+		}
 		host, outside := b.target(end)
 		if !outside {
 			host = b.find(host).name
