@@ -57,7 +57,7 @@ func (r Roster) Follow(cluster string, f Followed, taken func(label string) bool
 	used := map[string]bool{}
 	for _, m := range f.Members {
 		label := strings.ToLower(m.Name)
-		if !isHostLabel(label) || len(label) > maxOutside || used[label] || used[label+"-peer"] || taken(label) || taken(label+"-peer") {
+		if !canNameNode(label) || used[label] || used[label+"-peer"] || taken(label) || taken(label+"-peer") {
 			label = "m" + m.ID
 		}
 		used[label], used[label+"-peer"] = true, true
@@ -75,6 +75,11 @@ func (r Roster) Follow(cluster string, f Followed, taken func(label string) bool
 
 // maxOutside leaves room for -peer in a label of 63 octets.
 const maxOutside = 58
+
+// canNameNode reports whether a node of the roster may have that name.
+func canNameNode(label string) bool {
+	return isHostLabel(label) && len(label) <= maxOutside && !strings.HasSuffix(label, "-peer") && strings.Trim(label, "0123456789") != ""
+}
 
 func (m FollowedMember) publish(label, domain string) (out Member, n Node, odd []string) {
 	out = Member{Node: label, Serving: m.Serving && !m.Learner}
@@ -174,6 +179,5 @@ func isHostName(name string) bool {
 }
 
 func isHostLabel(s string) bool {
-	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-' && !strings.HasSuffix(s, "-peer") && strings.Trim(s, "0123456789") != "" &&
-		!strings.ContainsFunc(s, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' })
+	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-' && !strings.ContainsFunc(s, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' })
 }

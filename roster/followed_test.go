@@ -31,6 +31,8 @@ func TestFollow(t *testing.T) {
 			Node{Name: "etcd1", Addrs: []netip.Addr{netip.MustParseAddr("fd00::1")}, PeerAddrs: []netip.Addr{netip.MustParseAddr("10.9.0.1")}, Slot: NoSlot}, ""},
 		{"a name outside", FollowedMember{ID: testID, Name: "etcd1", PeerURLs: []string{"https://E1.example.NET:2380"}, ClientURLs: []string{"https://e1.example.net.:2379"}},
 			Member{Node: "etcd1", PeerHost: "e1.example.net.", PeerPort: 2380, ClientHost: "e1.example.net.", ClientPort: 2379}, Node{}, ""},
+		{"a numeric label in a name outside", FollowedMember{ID: testID, Name: "7", PeerURLs: []string{"https://7.example.net:2380"}, ClientURLs: []string{"https://e-peer.example.net:2379"}},
+			Member{Node: "m" + testID, PeerHost: "7.example.net.", PeerPort: 2380, ClientHost: "e-peer.example.net.", ClientPort: 2379}, Node{}, ""},
 		{"names in the domain", FollowedMember{ID: testID, Name: "etcd1", PeerURLs: []string{"https://old1.rack1.example.com:2380"}, ClientURLs: []string{"https://x.old1.rack1.example.com:2379"}},
 			Member{Node: "etcd1", PeerHost: "old1", PeerPort: 2380, ClientHost: "x.old1", ClientPort: 2379}, Node{}, ""},
 		{"a peer's address and a client's name", FollowedMember{ID: testID, Name: "etcd1", PeerURLs: []string{"http://10.0.9.1:2380"}, ClientURLs: []string{"https://e1.example.net:2379"}},
