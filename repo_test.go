@@ -68,10 +68,11 @@ func TestImports(t *testing.T) {
 		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
 		"gossip":  {"roster", "internal/durable"},
+		"follow":  {"roster", "internal/durable"},
 		"gateway": {}, "gateway/rpcproxy": {"gateway"},
 		"discovery": {}, "stock": {"discovery"},
 		"srvboot/member": {"roster", "srvboot", "internal/durable"},
-		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "internal/durable"},
+		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "internal/durable"},
 		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "gateway", "gateway/rpcproxy", "stock", "discovery", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}
@@ -81,7 +82,7 @@ func TestImports(t *testing.T) {
 		"github.com/caddyserver/certmagic":    {"certs"},                                                                                    // certificates have one owner
 		"github.com/hashicorp/":               {"gossip"},                                                                                   // memberlist and what it brings
 		"go.etcd.io/etcd/server/v3":           {"srvboot", "srvboot/member", "gateway/rpcproxy", "stock", "discovery"},                      // the member and its files; the gRPC proxy; stock etcd; the store of tokens
-		"go.etcd.io/etcd/client/v3":           {"gateway/rpcproxy", "discovery"},                                                            // clients of etcd
+		"go.etcd.io/etcd/client/v3":           {"gateway/rpcproxy", "discovery", "follow"},                                                  // clients of etcd
 		"github.com/soheilhy/cmux":            {"gateway/rpcproxy"},                                                                         // gRPC and HTTP on one port
 		"go.etcd.io/etcd/etcdctl/v3":          {"cmd/etcd-dns"},                                                                             // a pass-through command
 		"go.etcd.io/etcd/etcdutl/v3":          {"cmd/etcd-dns"},                                                                             // a pass-through command

@@ -4,7 +4,6 @@ package lab
 
 import (
 	"encoding/json"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,16 +90,8 @@ func disjointCorefiles(_ *testing.T, l *Lab) func() {
 }
 
 // portTaken holds the first member's peer port with a socket of the test.
-func portTaken(t *testing.T, l *Lab) func() {
-	var held net.Listener
-	err := inNetns(l.host("infra0").ns, func() (err error) {
-		held, err = net.Listen("tcp", net.JoinHostPort(l.Addr("infra0"), "2380"))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = held.Close() })
+func portTaken(_ *testing.T, l *Lab) func() {
+	held := l.holdPort("infra0", "2380")
 	return func() { _ = held.Close() }
 }
 

@@ -26,6 +26,8 @@ type Options struct {
 	Domain string
 	// SrvName is the name of the cluster, empty for the default one.
 	SrvName string
+	// Foo is how many of the nodes, the last ones, are in the cluster foo instead.
+	Foo int
 	// Plain makes a cluster without TLS.
 	Plain bool
 	// IPv6 makes parent, resolver and nodes known by an IPv6 address as well. IPv6Only gives no host an IPv4 one.

@@ -56,8 +56,12 @@ func (l *Lab) bin() string { return l.flavor.(*productFlavor).bin }
 func (l *Lab) initRack(out string) Result {
 	l.t.Helper()
 	args := []string{"init", "--domain", l.Domain, "--out", out}
-	for _, name := range l.names[:l.Nodes] {
-		args = append(args, "--node", name+"="+strings.Join(l.Addrs(name), ","))
+	for i, name := range l.names[:l.Nodes] {
+		flag := name + "=" + strings.Join(l.Addrs(name), ",")
+		if i >= l.Nodes-l.Foo {
+			flag = "foo/" + flag
+		}
+		args = append(args, "--node", flag)
 	}
 	if l.SrvName != "" {
 		args = append(args, "--srv-name", l.SrvName)

@@ -105,7 +105,7 @@ func unknownDirective(what string) (string, bool) {
 // parseStanza reads one etcdsrv directive. It returns nil options for a directive without a body: that is another
 // door to the node, not its configuration.
 func parseStanza(d *caddyfile.Dispenser, path string, keys []string) (*Options, error) {
-	p := stanza{Dispenser: d, path: path, seen: map[string]int{}, o: &Options{Corefile: path, Rate: DefaultRate}}
+	p := stanza{Dispenser: d, path: path, seen: map[string]int{}, blocks: map[string]int{}, o: &Options{Corefile: path, Rate: DefaultRate}}
 	for d.Next() {
 		if args := d.RemainingArgs(); len(args) > 0 {
 			return nil, p.errorf("etcdsrv takes no argument but got %q", "write its properties between { and }", args[0])

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/etcd-dns/etcd-dns/roster"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -125,7 +128,20 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"cluster ssl", "node infra2 10.0.1.12", "cluster ssl {\n node infra2 10.0.1.12\n}", 7, `"ssl" cannot name a cluster`, "such as foo"},
 		{"cluster ssl-x", "node infra2 10.0.1.12", "cluster ssl-x {\n node infra2 10.0.1.12\n}", 7, "collide with the TLS names", "such as foo"},
 		{"cluster too long", "node infra2 10.0.1.12", "cluster " + strings.Repeat("c", 47) + " {\n node infra2 10.0.1.12\n}", 7, "47 octets", "such as foo"},
-		{"empty cluster", "node infra2 10.0.1.12", "node infra2 10.0.1.12\ncluster foo {\n}", 0, "cluster foo has no nodes", "into its block"},
+		{"empty cluster", "node infra2 10.0.1.12", "node infra2 10.0.1.12\ncluster foo {\n}", 8, "cluster foo has no nodes", "into its block"},
+		{"cluster twice", "node infra2 10.0.1.12", "cluster foo {\n node infra2 10.0.1.12\n}\ncluster foo {\n node infra3 10.0.1.13\n}", 10, "cluster foo stands here and in line 7", "one block"},
+		{"a node in two clusters", "node infra2 10.0.1.12", "cluster foo {\n node infra0 10.0.1.12\n}", 8, "node infra0 is in cluster foo here and in the default cluster in line 5", "runs one member"},
+		{"an address in two clusters", "node infra2 10.0.1.12", "cluster foo {\n node infra2 10.0.1.10\n}", 8, "address 10.0.1.10 stands here and at node infra0 in line 5", "its own address"},
+		{"a cluster within a cluster", "node infra2 10.0.1.12", "cluster foo {\n cluster bar {\n node infra2 10.0.1.12\n }\n}", 8, `unknown property "cluster"`, "one of: "},
+		{"endpoints outside of a cluster", "node infra2 10.0.1.12", "endpoints https://a:2379", 7, `unknown property "endpoints"`, "one of: "},
+		{"endpoints without a URL", "node infra2 10.0.1.12", "cluster old {\n endpoints\n}", 8, "endpoints without a URL", "https://HOST:2379"},
+		{"endpoint without a scheme", "node infra2 10.0.1.12", "cluster old {\n endpoints 10.0.9.1:2379\n}", 8, `"10.0.9.1:2379" is not a client URL`, "https://HOST:2379"},
+		{"endpoint with a path", "node infra2 10.0.1.12", "cluster old {\n endpoints https://a/v3\n}", 8, "is not a client URL", "https://HOST:2379"},
+		{"endpoint with a bad port", "node infra2 10.0.1.12", "cluster old {\n endpoints https://a:0\n}", 8, `"0" is not a port`, "1 to 65535"},
+		{"endpoints and nodes", "node infra2 10.0.1.12", "cluster old {\n endpoints https://a\n node infra2 10.0.1.12\n}", 9, "node stands in the block of cluster old, which has endpoints", "its own settings"},
+		{"a CA for nodes", "node infra2 10.0.1.12", "cluster foo {\n node infra2 10.0.1.12\n ca ca.pem\n}", 9, "ca belongs to a cluster with endpoints", "or remove ca"},
+		{"a certificate without a key", "node infra2 10.0.1.12", "cluster old {\n endpoints https://a\n cert a.pem\n}", 8, "has one of cert and key", "both"},
+		{"a bad cluster ID", "node infra2 10.0.1.12", "cluster old {\n endpoints https://a\n id 12\n}", 9, `"12" is not the ID of an etcd cluster`, "16 hexadecimal digits"},
 		{"node property in a cluster", "node infra2 10.0.1.12", "cluster foo {\n data /x\n node infra2 10.0.1.12\n}", 8, `unknown property "data"`, "one of: "},
 		{"twice", "data   /var/lib/etcd-dns", "data /a\n data /b", 5, "data stands here and in line 4", "keep one"},
 		{"name without node", "bundle cluster.bundle", "name infra9", 3, "name infra9 has no node line", "did you mean infra0?"},
@@ -210,4 +226,21 @@ func FuzzParseCorefile(f *testing.F) {
 		o.Roster(func(string) int { return 0 })
 		o.Delegation()
 	})
+}
+
+func TestParseOutsideCluster(t *testing.T) {
+	text := strings.Replace(goodCorefile, "node infra2 10.0.1.12", "node infra2 10.0.1.12\ncluster old {\n endpoints https://E1.example.net http://10.0.9.1:12379 https://e1.example.net:2379\n ca ca.pem\n cert /x/a.pem\n key a.key\n id CDF818194E3A8C32\n}", 1)
+	o, err := ParseCorefile("/etc/etcd-dns/Corefile", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := o.cluster("old")
+	want := OutsideOptions{Endpoints: []string{"https://e1.example.net:2379", "http://10.0.9.1:12379"}, CA: "/etc/etcd-dns/ca.pem", Cert: "/x/a.pem", Key: "/etc/etcd-dns/a.key", ID: "cdf818194e3a8c32"}
+	if c.Outside == nil || !reflect.DeepEqual(*c.Outside, want) {
+		t.Errorf("got %+v, want %+v", c.Outside, want)
+	}
+	r := o.Roster(func(string) int { return roster.NoSlot })
+	if old, _ := r.Cluster("old"); !old.Outside || old.Knowledge != roster.Unknown {
+		t.Errorf("the roster has it as %+v", old)
+	}
 }

@@ -41,6 +41,9 @@ func (p *stanza) finishClusters() {
 	rack := presets["rack"]
 	for i := range o.Clusters {
 		c := &o.Clusters[i]
+		if c.Outside != nil {
+			continue
+		}
 		c.Plain = c.Plain || p.all.Plain
 		c.PeerPort = cmp.Or(c.PeerPort, p.all.PeerPort, DefaultPeerPort)
 		c.ClientPort = cmp.Or(c.ClientPort, p.all.ClientPort, DefaultClientPort)
@@ -76,6 +79,9 @@ const minElectionBeats = 5
 
 func (p *stanza) checkClusters() error {
 	for _, c := range p.o.Clusters {
+		if c.Outside != nil {
+			continue
+		}
 		if c.Election < minElectionBeats*c.Heartbeat {
 			return p.errorf("election %s is less than five times heartbeat %s", "raise election, or write timing rack", c.Election, c.Heartbeat)
 		}
@@ -90,7 +96,7 @@ func (p *stanza) checkClusters() error {
 			used[u.port] = u.what
 		}
 		if !slices.ContainsFunc(p.o.Nodes, func(n NodeLine) bool { return n.Cluster == c.Name }) {
-			return p.errorf("cluster %s has no nodes", "write its node lines into its block", c.Name)
+			return p.errorAt(p.blocks[c.Name], "write its node lines into its block", "cluster %s has no nodes", c.Name)
 		}
 	}
 	return nil

@@ -104,6 +104,7 @@ func (r *rumor) watch(ctx context.Context) {
 			next[run] = fmt.Sprint(p.Status, p.Phase, p.MemberID, p.Serving, p.Serial)
 			if next[run] != known[run] {
 				r.node.boot.Ask(ctx, p.Name)
+				r.node.onlooker.Prompt(p.Name)
 			}
 		}
 		known = next

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -56,15 +57,29 @@ func (n *Node) clientListen(c ClusterOptions) []string {
 }
 
 // home is what the boot loop decides by.
-func (n *Node) home() srvboot.Home {
+func (n *Node) home() srvboot.Home { return n.homeOf(n.line.Cluster, n.name) }
+
+// otherHomes are the clusters of the domain that this node is no member of.
+func (n *Node) otherHomes() (out []srvboot.Home) {
+	for _, c := range n.options().Clusters {
+		if c.Name != n.line.Cluster && c.Outside == nil {
+			out = append(out, n.homeOf(c.Name, ""))
+		}
+	}
+	return out
+}
+
+// homeOf is what a node has for its home in a cluster.
+func (n *Node) homeOf(cluster, node string) srvboot.Home {
 	o := n.options()
-	h := srvboot.Home{Bundle: n.bundle.ID(), SrvName: n.line.Cluster, Node: n.name, BirthUntil: n.bundle.BirthUntil(), Ephemeral: o.Ephemeral}
-	c, _ := o.cluster(h.SrvName)
-	h.ClientPort, h.Manual, h.Admitted = c.ClientPort, c.Replace == "manual", o.members(h.SrvName)
-	names := n.bundle.Names(n.line.Cluster)
-	for _, m := range o.members(n.line.Cluster) {
+	h := srvboot.Home{Bundle: n.bundle.ID(), SrvName: cluster, Node: node, BirthUntil: n.bundle.BirthUntil(), Ephemeral: o.Ephemeral}
+	c, _ := o.cluster(cluster)
+	h.ClientPort, h.Manual, h.Admitted = c.ClientPort, c.Replace == "manual", o.members(cluster)
+	initial := n.bundle.Names(cluster)
+	names := slices.Clone(initial)
+	for _, m := range h.Admitted {
 		names = append(names, m.Name)
-		if slices.Contains(n.bundle.Names(n.line.Cluster), m.Name) || len(n.bundle.Names(n.line.Cluster)) == 0 {
+		if slices.Contains(initial, m.Name) || len(initial) == 0 {
 			h.Initial = append(h.Initial, m)
 		}
 	}
@@ -73,6 +88,15 @@ func (n *Node) home() srvboot.Home {
 	slices.Sort(names)
 	h.Ask = slices.Compact(names)
 	return h
+}
+
+// report is the boot loop's, with the answers of the nodes of other clusters among the rest.
+func (n *Node) report() srvboot.Report {
+	rep := n.boot.Report()
+	answers := maps.Clone(n.onlooker.Sights().Answers)
+	maps.Copy(answers, rep.Answers)
+	rep.Answers = answers
+	return rep
 }
 
 // view is what the member may know of its domain: the members it boots by, and every node's addresses.
@@ -114,6 +138,15 @@ func (n *Node) resolve(r roster.Roster) {
 // fillState adds what only the node knows to the state that other nodes get.
 func (n *Node) fillState(s *srvboot.State) {
 	s.Gossip, s.Signed = n.rumor.boot, n.dnssec.signer() != nil
+	s.Clients = map[string][]string{}
+	s.Followed = n.followers.lists()
+	for _, c := range n.roster.Load().Clusters {
+		for _, m := range c.Members {
+			if m.Serving {
+				s.Clients[c.Name] = append(s.Clients[c.Name], m.Node)
+			}
+		}
+	}
 	if snap := n.store.Load(); snap != nil {
 		s.Serial, s.ZoneDigest = snap.Serial(), snap.Digest()
 	}

@@ -61,6 +61,8 @@ type Node struct {
 	launcher  *member.Launcher
 	peers     *peers
 	boot      *srvboot.Boot
+	onlooker  *srvboot.Onlooker
+	followers *followers
 	dns       *nameServer
 	fronts    *fronts
 	publisher *publisher
@@ -181,6 +183,8 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.transfers.notifier.Run(ctx) })
 	group.Go(func() error { return n.dnssec.run(ctx) })
 	group.Go(func() error { return n.serveAdmin(ctx) })
+	group.Go(func() error { return n.onlook(ctx) })
+	group.Go(func() error { return n.followers.run(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
 	group.Go(func() error { return n.parent.run(ctx) })
 	group.Go(func() error { return n.rumor.run(ctx) })
@@ -249,6 +253,16 @@ func (n *Node) runMember(ctx, services context.Context) error {
 	}
 	n.launcher.Prewarm(ctx)
 	return errors.Join(n.boot.Run(ctx), n.closeLauncher())
+}
+
+// onlook watches the other clusters as soon as there is a certificate to ask with.
+func (n *Node) onlook(ctx context.Context) error {
+	select {
+	case <-n.certs.Ready():
+		return n.onlooker.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // launcherGrace is what an idle child process gets to end.

@@ -205,6 +205,10 @@ func (n *Node) makeParts(o *Options) (err error) {
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
 		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
+	n.followers = newFollowers(n.log.Named("follow"), func() { n.publisher.prompts.send() })
+	n.followers.set(o)
+	timing := srvboot.DefaultTiming()
+	n.onlooker = srvboot.NewOnlooker(srvboot.OnlookerOptions{Homes: n.otherHomes, Ask: n.peers.State, Every: timing.Slow, Timeout: timing.AskTimeout})
 	n.zones.Set(n.store)
 	if err := n.makeDNSSEC(o); err != nil {
 		return err

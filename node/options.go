@@ -91,6 +91,8 @@ type NodeLine struct {
 type ClusterOptions struct {
 	// Name is the srv-name, empty for the default cluster.
 	Name string
+	// Outside is set for a cluster that the rack does not run, and then the rest is not.
+	Outside *OutsideOptions
 	// Plain is `tls off`.
 	Plain                bool
 	PeerPort, ClientPort uint16
@@ -99,6 +101,16 @@ type ClusterOptions struct {
 	Quota               int64
 	// Replace is auto, or manual: then a member that lost its disk waits for a person.
 	Replace string
+}
+
+// OutsideOptions say where the member list of a cluster comes from that the rack does not run.
+type OutsideOptions struct {
+	// Endpoints are client URLs with a port, at least one.
+	Endpoints []string
+	// CA, Cert and Key are absolute paths, or empty.
+	CA, Cert, Key string
+	// ID is the etcd cluster ID that is meant, 16 hexadecimal digits, or empty.
+	ID string
 }
 
 // maxNodes is how many nodes a domain has at most: each has a slot of its own in the zone's serials.
@@ -189,7 +201,7 @@ func (o *Options) Roster(slot func(name string) int) roster.Roster {
 		}
 	}
 	for _, c := range o.Clusters {
-		r.Clusters = append(r.Clusters, roster.Cluster{Name: c.Name, Plain: c.Plain})
+		r.Clusters = append(r.Clusters, roster.Cluster{Name: c.Name, Plain: c.Plain, Outside: c.Outside != nil})
 	}
 	return r.Clone()
 }

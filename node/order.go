@@ -67,8 +67,12 @@ func CommandMember(ctx context.Context, o *Options, order srvboot.Order) (r srvb
 	return r, askOwnNode(ctx, o, http.MethodPost, "/v1/order?"+q.Encode(), &r)
 }
 
-// KnowsNode says whether an order about a node can be meant: it has a line, or a member.
+// KnowsNode says whether an order about a node can be meant: it has a line in this cluster, or a member.
 func (o *Options) KnowsNode(name string, s Status) error {
+	if n, ok := o.node(name); ok && n.Cluster != s.SrvName {
+		return &usageError{what: fmt.Sprintf("%s is a node of %s, and %s of %s", name, clusterWord(n.Cluster), s.Node, clusterWord(s.SrvName)),
+			hint: "run this command on a node of that cluster, such as " + name}
+	}
 	if _, ok := o.node(name); ok || slices.ContainsFunc(s.Members, func(m MemberStatus) bool { return m.Name == name }) {
 		return nil
 	}

@@ -53,14 +53,11 @@ type publisher struct {
 	fault atomic.Pointer[string]
 
 	// Owned by run.
-	views   []roster.View
-	nodes   []roster.Node
-	reverse []servedReverse
-	last    roster.Roster
-	// born is when this run first knew its cluster born; settled is set once every member served since, or did not
-	// in time.
-	born    time.Time
-	settled bool
+	views    []roster.View
+	nodes    []roster.Node
+	reverse  []servedReverse
+	last     roster.Roster
+	settling map[string]*settling // by srv-name
 }
 
 // ask is a view with the channel that its result is sent on.
@@ -71,7 +68,7 @@ type ask struct {
 
 func newPublisher(n *Node, z *zone.Publisher) *publisher {
 	return &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
-		asks: make(chan ask), prompts: newPrompt()}
+		asks: make(chan ask), prompts: newPrompt(), settling: map[string]*settling{}}
 }
 
 // load reads the last good roster. A damaged file is logged and left out: the other nodes and the marker know too.
@@ -124,6 +121,7 @@ func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
 			a.done <- p.once(a.view)
 			continue
 		case <-changed:
+		case <-p.node.onlooker.Changed():
 		case <-p.prompts:
 		case <-tick.C:
 		}
@@ -147,14 +145,18 @@ func (p *publisher) report(err error) {
 // once merges, compiles and swaps. The saved views come after the swap: they only matter to the next start.
 func (p *publisher) once(own roster.View) error {
 	n := p.node
-	views := append(slices.Clone(p.views), own)
+	views := slices.Concat(p.views, []roster.View{own}, n.onlooker.Sights().Views)
 	r := withKept(roster.Merge(n.options().Roster(n.slot), views...), slices.Concat(p.last.Nodes, p.nodes))
-	rep := n.boot.Report()
-	serving := func(name string) bool { return n.serving(rep, name) }
-	if !p.isSettled(r, serving) {
-		serving = func(string) bool { return true }
+	rep := n.report()
+	r, told := n.followers.publish(r, rep.Answers, n.options().Records)
+	serving := func(cluster, name string) bool {
+		if c, _ := r.Cluster(cluster); c.Outside {
+			return told(cluster, name)
+		}
+		return n.serving(rep, name) || p.settling[cluster].goesOn()
 	}
-	r = r.WithServing(serving, p.last)
+	p.settle(r, func(name string) bool { return n.serving(rep, name) })
+	r = r.WithServing(serving, lastServing(p.last, rep.Answers))
 	p.zone.SetOptions(n.zoneOptions(n.options()))
 	reverseErr := p.publishReverse(r, rep)
 	if err := p.unsigned(rep); err != nil {
@@ -201,7 +203,7 @@ func unrecorded(z *zone.Publisher) error {
 func (p *publisher) save(r roster.Roster) error {
 	var views []roster.View
 	for _, c := range r.Clusters {
-		if c.Knowledge == roster.Born {
+		if c.Knowledge == roster.Born && !c.Outside { // lists that are followed have files of their own
 			views = append(views, roster.View{Cluster: c.Name, Knowledge: c.Knowledge, Generation: c.Generation, Index: c.Index, Members: members(c)})
 		}
 	}
@@ -224,19 +226,46 @@ func (p *publisher) save(r roster.Roster) error {
 // until each member was heard once, a smaller set would be a guess.
 const settleTime = 10 * time.Second
 
-// isSettled reports whether the client set may follow the members' health: a set that grows from one to all while a
-// cluster boots would be a part of it.
-func (p *publisher) isSettled(r roster.Roster, serving func(string) bool) bool {
-	c, ok := r.Cluster(p.node.line.Cluster)
-	if p.settled || !ok || c.Knowledge != roster.Born {
-		return p.settled
+// settling is the time in which the client set of a cluster does not follow the members' health yet: a set that grows
+// from one to all while a cluster boots would be a part of it.
+type settling struct {
+	// born is when this run first knew the cluster born; over is set once every member served since, or did not in time.
+	born time.Time
+	over bool
+}
+
+func (s *settling) goesOn() bool { return s != nil && !s.over }
+
+// settle says which clusters have settled.
+func (p *publisher) settle(r roster.Roster, serving func(node string) bool) {
+	for _, c := range r.Clusters {
+		s := p.settling[c.Name]
+		if c.Knowledge != roster.Born || c.Outside || s != nil && s.over {
+			continue
+		}
+		if s == nil {
+			s = &settling{born: time.Now()}
+			p.settling[c.Name] = s
+		}
+		all := !slices.ContainsFunc(c.Members, func(m roster.Member) bool { return !serving(m.Node) })
+		s.over = all || time.Since(s.born) > settleTime
 	}
-	if p.born.IsZero() {
-		p.born = time.Now()
+}
+
+// lastServing is what client sets fall back on when no member of a cluster serves: the members that this node published
+// last, and those that the other nodes did. The nodes see the last deaths of a cluster in different orders, and end at
+// one set all the same, for a union only grows until all have it.
+func lastServing(last roster.Roster, answers map[string]srvboot.Answer) roster.Roster {
+	last = last.Clone()
+	for _, c := range last.Clusters {
+		for i := range c.Members {
+			m := &c.Members[i]
+			for _, a := range answers {
+				m.Serving = m.Serving || a.Fresh(time.Now(), staleAnswer) && slices.Contains(a.State.Clients[c.Name], m.Node)
+			}
+		}
 	}
-	all := !slices.ContainsFunc(c.Members, func(m roster.Member) bool { return !serving(m.Node) })
-	p.settled = all || time.Since(p.born) > settleTime
-	return p.settled
+	return last
 }
 
 // withKept adds the nodes of members that the configuration no longer names, with the addresses they had: deleting a
@@ -255,11 +284,11 @@ func withKept(r roster.Roster, known []roster.Node) roster.Roster {
 	return r.Clone()
 }
 
-// memberNodes returns the nodes that some cluster's member list names.
+// memberNodes returns the nodes that the member list of some cluster of the rack names.
 func memberNodes(r roster.Roster) (out []roster.Node) {
 	for _, n := range r.Nodes {
 		if slices.ContainsFunc(r.Clusters, func(c roster.Cluster) bool {
-			return slices.ContainsFunc(c.Members, func(m roster.Member) bool { return m.Node == n.Name })
+			return !c.Outside && slices.ContainsFunc(c.Members, func(m roster.Member) bool { return m.Node == n.Name })
 		}) {
 			out = append(out, n)
 		}

@@ -49,6 +49,8 @@ func (n *Node) applyOptions(o *Options) {
 	n.transfers.notifier.Changed() // signed or not, and the name servers
 	n.certs.Reconcile()
 	n.boot.Prompt()
+	n.onlooker.Prompt("")
+	n.followers.set(o)
 	n.parent.prompts.send()
 	n.keepLastGood(o)
 }

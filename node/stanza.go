@@ -25,6 +25,10 @@ type stanza struct {
 	all ClusterOptions
 	// records are the record lines, which need the domain and the nodes to be judged.
 	records []recordLine
+	// blocks are the lines of the cluster blocks, by name.
+	blocks map[string]int
+	// words are those of the cluster block being read.
+	words []wordAt
 	// cluster is the block being read; nil outside `cluster NAME { … }`.
 	cluster *ClusterOptions
 }
@@ -43,12 +47,18 @@ func properties() map[string]property {
 		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
 		"election": interval(func(c *ClusterOptions, v time.Duration) { c.Election = v }), "quota": (*stanza).quota,
-		"replace": (*stanza).replace,
+		"replace":   (*stanza).replace,
+		"endpoints": (*stanza).endpoints, "id": (*stanza).clusterID,
+		"ca":   outsidePath(func(o *OutsideOptions) *string { return &o.CA }),
+		"cert": outsidePath(func(o *OutsideOptions) *string { return &o.Cert }), "key": outsidePath(func(o *OutsideOptions) *string { return &o.Key }),
 	}
 }
 
 // clusterProperties are those of the words above that a cluster block may hold.
 var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "replace", "timing", "tls"}
+
+// outsideProperties are those that a cluster block with endpoints may hold, and no other block.
+var outsideProperties = []string{"ca", "cert", "endpoints", "id", "key"}
 
 // repeatable words may stand more than once.
 var repeatable = []string{"cluster", "join", "node", "ns", "record", "rrl"}
@@ -60,9 +70,11 @@ func (p *stanza) property() error {
 	read, ok := all[word]
 	known := sortedKeys(all)
 	if p.cluster != nil {
-		known = clusterProperties
-		ok = ok && slices.Contains(clusterProperties, word)
+		known = slices.Concat(clusterProperties, outsideProperties)
+	} else {
+		known = slices.DeleteFunc(known, func(w string) bool { return slices.Contains(outsideProperties, w) })
 	}
+	ok = ok && slices.Contains(known, word)
 	if !ok {
 		return p.errorf("unknown property %q", didYouMean(word, known), word)
 	}
@@ -325,7 +337,10 @@ func (p *stanza) node(args []string) error {
 		}
 		*into = append(*into, addr)
 	}
-	if first, twice := p.o.node(label); twice {
+	if first, twice := p.o.node(label); twice && first.Cluster != n.Cluster {
+		return p.errorf("node %s is in %s here and in %s in line %d", "a node runs one member: keep one of the lines, or name another machine", label,
+			clusterWord(n.Cluster), clusterWord(first.Cluster), first.Line)
+	} else if twice {
 		return p.errorf("node %s stands here and in line %d", "give each node its own name", label, first.Line)
 	}
 	if len(p.o.Nodes) == maxNodes {

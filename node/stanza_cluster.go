@@ -17,14 +17,20 @@ func (p *stanza) clusterBlock(args []string) error {
 	if reason := badClusterName(name); reason != "" {
 		return p.errorf("%q cannot name a cluster: %s", "use letters, digits and inner hyphens, such as foo", args[0], reason)
 	}
-	if _, twice := p.o.cluster(name); twice {
-		return p.errorf("cluster %s stands here a second time", "put its nodes into one block", name)
+	if first, twice := p.blocks[name]; twice {
+		return p.errorf("cluster %s stands here and in line %d", "put its nodes into one block", name, first)
 	}
+	p.blocks[name] = p.Line()
 	p.cluster = &ClusterOptions{Name: name}
 	for p.NextBlock() {
+		word, line := p.Val(), p.Line()
 		if err := p.property(); err != nil {
 			return err
 		}
+		p.words = append(p.words, wordAt{word, line})
+	}
+	if err := p.outside(); err != nil {
+		return err
 	}
 	p.o.Clusters = append(p.o.Clusters, *p.cluster)
 	p.cluster = nil

@@ -46,6 +46,8 @@ type Status struct {
 	Health  string         `json:"health"`
 	Nodes   []NodeStatus   `json:"nodes"`
 	Members []MemberStatus `json:"members"`
+	// Others are the other clusters of the domain, which this node publishes and is no member of.
+	Others []ClusterStatus `json:"other_clusters"`
 	// Deaths are the latest ends of the member process, newest last.
 	Deaths       []srvboot.Death `json:"deaths"`
 	Certificates []CertStatus    `json:"certificates"`
@@ -124,12 +126,12 @@ const (
 
 // Status collects the node's own.
 func (n *Node) Status() Status {
-	o, rep := n.options(), n.boot.Report()
+	o, rep := n.options(), n.report()
 	s := Status{
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
 		Problems: []string{}, Warnings: append([]string{}, slices.Concat(o.Warnings, n.bundleWarnings(), n.transfers.warnings(time.Now()))...), Plan: n.plan(rep), Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
-		Nodes: n.nodeStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
+		Nodes: n.nodeStatus(o, rep, n.line.Cluster), Others: n.otherStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
 		DNSSEC: n.dnssec.status(), Fronts: n.fronts.status(), Health: noMember,
 	}
 	if a := rep.State.Accepted; a != nil {
@@ -149,6 +151,8 @@ func (n *Node) Status() Status {
 		s.Problems = append(s.Problems, "zone: "+*text)
 	}
 	s.Problems = append(s.Problems, s.problems()...)
+	problems, warnings := othersNews(s.Others)
+	s.Problems, s.Warnings = append(s.Problems, problems...), slices.Concat(s.Warnings, warnings, n.followers.oddities())
 	if text := s.Zone.Parent.warning(); text != "" {
 		s.Warnings = append(s.Warnings, text)
 	}
@@ -215,10 +219,10 @@ func (s *Status) problems() (out []string) {
 	return out
 }
 
-func (n *Node) nodeStatus(o *Options, rep srvboot.Report) []NodeStatus {
+func (n *Node) nodeStatus(o *Options, rep srvboot.Report, cluster string) []NodeStatus {
 	out := []NodeStatus{}
 	for _, l := range o.Nodes {
-		if l.Cluster != n.line.Cluster {
+		if l.Cluster != cluster {
 			continue
 		}
 		ns := NodeStatus{Name: l.Name, Addresses: []string{}, Gossip: n.rumor.word(l.Name)}

@@ -41,6 +41,9 @@ func Newest(cluster string, views ...View) View {
 func Merge(static Roster, views ...View) Roster {
 	out := static.normal()
 	for i := range out.Clusters {
+		if out.Clusters[i].Outside {
+			continue // see Roster.Follow; a view is of the time when the rack ran a cluster of that name
+		}
 		v := Newest(out.Clusters[i].Name, views...)
 		c := &out.Clusters[i]
 		c.Knowledge, c.Generation, c.Index = v.Knowledge, v.Generation, v.Index
@@ -52,14 +55,14 @@ func Merge(static Roster, views ...View) Roster {
 	return out.normal()
 }
 
-// WithServing returns the roster with each member's Serving set from a health verdict by node name. When a cluster
+// WithServing returns the roster with each member's Serving set from a health verdict by cluster and node. When a cluster
 // would be left without a serving member, its members keep the verdict they had in last, and when none of those
 // serves either, all are published: the client set is never empty once a cluster is born.
-func (r Roster) WithServing(serving func(node string) bool, last Roster) Roster {
+func (r Roster) WithServing(serving func(cluster, node string) bool, last Roster) Roster {
 	out := r.normal()
 	for i := range out.Clusters {
 		c := &out.Clusters[i]
-		if mark(c.Members, serving) {
+		if mark(c.Members, func(node string) bool { return serving(c.Name, node) }) {
 			continue
 		}
 		before, _ := last.Cluster(c.Name)

@@ -85,7 +85,19 @@ type Member struct {
 	PeerPort, ClientPort uint16
 	// Serving says that it answers clients now.
 	Serving bool
+
+	// The rest is set for members of outside clusters only; see Followed.
+
+	// ClientHost is what its client URL names, in the form of PeerHost; empty for the node's own name. A host with a
+	// trailing dot, also as PeerHost, is an absolute name outside of the domain.
+	ClientHost string `json:",omitempty"`
+	// PlainPeer and PlainClient say that its URLs are without TLS.
+	PlainPeer   bool `json:",omitempty"`
+	PlainClient bool `json:",omitempty"`
 }
+
+// ClientLabel returns the host that the SRV records for clients point to, in the form of PeerHost.
+func (m Member) ClientLabel() string { return cmp.Or(m.ClientHost, m.Node) }
 
 // Cluster is a set of members, named by its srv-name.
 type Cluster struct {
@@ -93,6 +105,8 @@ type Cluster struct {
 	Name string
 	// Plain says that the cluster speaks without TLS, so it publishes the names without -ssl, and only those.
 	Plain bool
+	// Outside says that the rack does not run the cluster: its members' URLs are what they are, and Plain says nothing.
+	Outside bool `json:",omitempty"`
 	// Knowledge says whether Members may be published.
 	Knowledge Knowledge
 	// Generation and Index date Members: the genesis generation and the raft index at which the list was applied.

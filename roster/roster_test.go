@@ -78,8 +78,8 @@ func TestMerge(t *testing.T) {
 
 func TestWithServing(t *testing.T) {
 	all := Merge(static(), born("", 1, 1, "a", "b", "c"))
-	set := func(serving ...string) func(string) bool {
-		return func(n string) bool { return slices.Contains(serving, n) }
+	set := func(serving ...string) func(string, string) bool {
+		return func(cluster, n string) bool { return cluster == "" && slices.Contains(serving, n) }
 	}
 	last := all.WithServing(set("a", "b"), Roster{})
 	for _, c := range []struct {

@@ -66,9 +66,7 @@ type Boot struct {
 	retry     backoff
 	member    member
 	deaths    []Death
-	view      roster.View
-	viewOf    Genesis
-	unborn    time.Time // when every node last said so
+	sight
 	list      listDate
 	seenAt    time.Time
 	wake      time.Time

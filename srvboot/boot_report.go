@@ -92,15 +92,19 @@ func (b *Boot) publishReport() {
 }
 
 func timeless(r Report) Report {
-	answers := map[string]Answer{}
-	for name, a := range r.Answers {
+	r.Answers = timelessAnswers(r.Answers)
+	return r
+}
+
+func timelessAnswers(in map[string]Answer) map[string]Answer {
+	out := make(map[string]Answer, len(in))
+	for name, a := range in {
 		if !a.At.IsZero() {
 			a.At = time.Unix(0, 0)
 		}
-		answers[name] = a
+		out[name] = a
 	}
-	r.Answers = answers
-	return r
+	return out
 }
 
 // remember writes down what was seen of the others (R9), never while a birth or a start is under way: it is one fsync

@@ -12,39 +12,51 @@ import (
 	"github.com/etcd-dns/etcd-dns/roster"
 )
 
-// look brings the view up to date. A born view gives way only to one with a higher (generation, applied index).
+// sight is what may be published of a cluster, as far as its nodes told.
+type sight struct {
+	view   roster.View
+	viewOf Genesis
+	unborn time.Time // when every node last said so
+}
+
+// look brings the view up to date, and what others hear of it.
 func (b *Boot) look() {
-	view, of := bestView(b.facts(), b.list)
-	switch {
-	case view.Knowledge == roster.Born:
-		if b.view.Knowledge == roster.Born && !of.same(b.viewOf) && view.Generation <= b.view.Generation {
-			return // of another genesis: shown among the answers, kept out of the zone
-		}
-		next := roster.Newest(b.home.SrvName, b.view, view)
-		if !reflect.DeepEqual(next, b.view) {
-			b.view, b.viewOf = next, of
-			b.say()
-		}
-	case b.view.Knowledge == roster.Born:
-	case view.Knowledge == roster.Unknown && b.stillUnborn():
-	case b.view.Knowledge != view.Knowledge:
-		b.view = view
+	if b.sight.take(b.facts(), b.list) {
 		b.say()
 	}
-	if view.Knowledge == roster.Unborn {
-		b.unborn = time.Now()
+	if b.view.Knowledge == roster.Unborn {
+		b.at(b.unborn.Add(FreshFor))
 	}
+}
+
+// take brings the view up to date and reports whether it changed. A born view gives way only to one with a higher
+// (generation, applied index).
+func (v *sight) take(f Facts, own listDate) (changed bool) {
+	view, of := bestView(f, own)
+	switch {
+	case view.Knowledge == roster.Born:
+		if v.view.Knowledge == roster.Born && !of.same(v.viewOf) && view.Generation <= v.view.Generation {
+			return false // of another genesis: shown among the answers, kept out of the zone
+		}
+		next := roster.Newest(f.Home.SrvName, v.view, view)
+		if changed = !reflect.DeepEqual(next, v.view); changed {
+			v.view, v.viewOf = next, of
+		}
+	case v.view.Knowledge == roster.Born:
+	case view.Knowledge == roster.Unknown && v.stillUnborn(f):
+	case v.view.Knowledge != view.Knowledge:
+		v.view, changed = view, true
+	}
+	if view.Knowledge == roster.Unborn {
+		v.unborn = f.Now
+	}
+	return changed
 }
 
 // stillUnborn reports whether a denial may stand while nodes accept a genesis: all of them said "unborn" within the
 // last ten seconds (R2), and none has said anything else than that it is on the way.
-func (b *Boot) stillUnborn() bool {
-	if b.view.Knowledge != roster.Unborn || time.Since(b.unborn) > FreshFor {
-		return false
-	}
-	b.at(b.unborn.Add(FreshFor))
-	s := look(b.facts())
-	return s.deciding()
+func (v *sight) stillUnborn(f Facts) bool {
+	return v.view.Knowledge == roster.Unborn && f.Now.Sub(v.unborn) <= FreshFor && look(f).deciding()
 }
 
 // bestView is what this node may publish of its cluster now, and the genesis it is of. Lists come from this node's own

@@ -37,7 +37,7 @@ func (d *Disk) evidence(f DiskFacts, class etcdDir) []string {
 	if what := snapshotEvidence(d.path(snapshotsDir)); what != "" {
 		add("%s", what)
 	}
-	if what := rosterEvidence(d.path(rosterFile)); what != "" {
+	if what := rosterEvidence(d.path(rosterFile), d.o.SrvName); what != "" {
 		add("%s", what)
 	}
 	return out
@@ -78,8 +78,9 @@ func snapshotEvidence(dir string) string {
 	return ""
 }
 
-// rosterEvidence looks for members anywhere in the roster, so that it need not know its format: a later one counts.
-func rosterEvidence(path string) string {
+// rosterEvidence looks for members anywhere in the roster, so that it need not know its format: a later one counts. What
+// the roster says to be of another cluster of the domain is not this node's life.
+func rosterEvidence(path, srvName string) string {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ""
@@ -91,27 +92,33 @@ func rosterEvidence(path string) string {
 	if err != nil {
 		return fmt.Sprintf("%s cannot be read: %v", path, err)
 	}
-	if n := countMembers(v); n > 0 {
+	if n := countMembers(v, srvName); n > 0 {
 		return fmt.Sprintf("%s names %d members", path, n)
 	}
 	return ""
 }
 
-// countMembers counts the elements of every array called members, at any depth.
-func countMembers(v any) int {
+// countMembers counts the elements of every array called members, at any depth, but for objects whose cluster is
+// another one.
+func countMembers(v any, srvName string) int {
 	n := 0
 	switch v := v.(type) {
 	case map[string]any:
 		for name, value := range v {
+			if of, ok := value.(string); ok && strings.EqualFold(name, "cluster") && of != srvName {
+				return 0
+			}
+		}
+		for name, value := range v {
 			if list, ok := value.([]any); ok && strings.EqualFold(name, "members") {
 				n += len(list)
 			} else {
-				n += countMembers(value)
+				n += countMembers(value, srvName)
 			}
 		}
 	case []any:
 		for _, value := range v {
-			n += countMembers(value)
+			n += countMembers(value, srvName)
 		}
 	}
 	return n

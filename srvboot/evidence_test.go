@@ -25,6 +25,12 @@ func TestEvidence(t *testing.T) {
 		{"a roster with members", func(dir string) error {
 			return writeBelow(dir, rosterFile, `{"format":1,"views":[{"Members":[{"Node":"n0"},{"Node":"n1"}]}]}`)
 		}, "2 members"},
+		{"a roster with this cluster's members and another's", func(dir string) error {
+			return writeBelow(dir, rosterFile, `{"views":[{"Cluster":"","Members":[{"Node":"n0"}]},{"Cluster":"foo","Members":[{"Node":"f0"},{"Node":"f1"}]}]}`)
+		}, "1 members"},
+		{"a roster with the members of another cluster", func(dir string) error {
+			return writeBelow(dir, rosterFile, `{"views":[{"Cluster":"foo","Members":[{"Node":"f0"}]}],"nodes":[{"Name":"f0"}]}`)
+		}, ""},
 		{"a roster without members", func(dir string) error {
 			return writeBelow(dir, rosterFile, `{"Clusters":[{"Name":"","Members":[]}],"members":null}`)
 		}, ""},

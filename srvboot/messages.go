@@ -51,6 +51,10 @@ type State struct {
 	// Serial and ZoneDigest name the zone content the sender serves.
 	Serial     uint32 `json:"serial,omitempty"`
 	ZoneDigest string `json:"zone_digest,omitempty"`
+	// Clients are, by srv-name, the nodes of the members that the sender publishes as serving clients.
+	Clients map[string][]string `json:"clients,omitempty"`
+	// Followed are, by srv-name, the member lists of the clusters that the rack follows and does not run.
+	Followed map[string]roster.Followed `json:"followed,omitempty"`
 	// Signed says that the sender signs the zone.
 	Signed bool `json:"signed,omitempty"`
 	// Zones are the same of further zones, by name.

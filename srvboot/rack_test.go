@@ -83,6 +83,8 @@ func newRack(t *testing.T, n int) *rack {
 
 func (r *rack) add(name string, h Home) *simNode {
 	n := &simNode{r: r, name: name, home: h, disk: &simDisk{}}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.nodes[name] = n
 	return n
 }

@@ -189,21 +189,35 @@ func checkCluster(r roster.Roster, c roster.Cluster) (errs []error) {
 	}
 	seen, hosts := map[string]bool{}, map[string]bool{}
 	for _, m := range c.Members {
-		if !hostLabel(m.Node) || !hostLabel(m.PeerHost) {
-			errs = append(errs, refuse("etcd-dns etcdctl member list", "member %q of cluster %q with peer host %q: not host labels", m.Node, c.Name, m.PeerHost))
-		}
-		if m.PeerPort == 0 || m.ClientPort == 0 {
-			errs = append(errs, refuse("etcd-dns etcdctl member list", "member %q of cluster %q has peer port %d and client port %d, expected 1 to 65535", m.Node, c.Name, m.PeerPort, m.ClientPort))
-		}
+		errs = append(errs, checkMember(c, m))
 		if seen[m.Node] {
 			errs = append(errs, refuse("etcd-dns etcdctl member list", "member %q is listed twice in cluster %q", m.Node, c.Name))
 		}
-		if hosts[m.PeerHost] {
+		// Whoever runs an outside cluster may have two members on one machine.
+		if hosts[m.PeerHost] && !c.Outside {
 			errs = append(errs, refuse("etcd-dns etcdctl member list", "two members of cluster %q have the peer host %q", c.Name, m.PeerHost))
 		}
 		seen[m.Node], hosts[m.PeerHost] = true, true
 	}
 	return errs
+}
+
+func checkMember(c roster.Cluster, m roster.Member) error {
+	if c.Outside {
+		for _, h := range []string{m.PeerHost, m.ClientLabel()} {
+			if name, _ := strings.CutSuffix(h, "."); h != "" && !hostName(name+".") {
+				return refuse("report it: etcd-dns made this roster", "member %q of cluster %q has the host %q", m.Node, c.Name, h)
+			}
+		}
+		return nil
+	}
+	if !hostLabel(m.Node) || !hostLabel(m.PeerHost) {
+		return refuse("etcd-dns etcdctl member list", "member %q of cluster %q with peer host %q: not host labels", m.Node, c.Name, m.PeerHost)
+	}
+	if m.PeerPort == 0 || m.ClientPort == 0 {
+		return refuse("etcd-dns etcdctl member list", "member %q of cluster %q has peer port %d and client port %d, expected 1 to 65535", m.Node, c.Name, m.PeerPort, m.ClientPort)
+	}
+	return nil
 }
 
 // tooLong refuses a name that does not fit the wire (RFC 1035 §2.3.4).

@@ -107,10 +107,11 @@ func (u users) change(was, now roster.Cluster) {
 
 // hosts are the nodes whose addresses a member's records hang on: usually one.
 func hosts(m roster.Member) []string {
-	if m.PeerHost == m.Node || m.PeerHost == m.Node+"-peer" {
+	client := m.ClientLabel()
+	if (m.PeerHost == m.Node || m.PeerHost == m.Node+"-peer") && client == m.Node {
 		return []string{m.Node}
 	}
-	return []string{m.Node, m.PeerHost, hostNode(m.PeerHost)}
+	return []string{m.Node, m.PeerHost, hostNode(m.PeerHost), client, hostNode(client)}
 }
 
 // compile returns the content, which is not to be asked before it is sealed, and the names in which it may differ from

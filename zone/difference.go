@@ -99,7 +99,7 @@ func sameNode(a, b *roster.Node) bool {
 
 // sameCluster leaves Generation and Index out: the zone does not show them.
 func sameCluster(a, b *roster.Cluster) bool {
-	return a.Plain == b.Plain && a.Knowledge == b.Knowledge && sameSlice(a.Members, b.Members)
+	return a.Plain == b.Plain && a.Outside == b.Outside && a.Knowledge == b.Knowledge && sameSlice(a.Members, b.Members)
 }
 
 func sameSlice[T comparable](a, b []T) bool {

@@ -116,7 +116,7 @@ func TestNoVersionBeforeAllIsKnown(t *testing.T) {
 	for name, src := range sources(t) {
 		p, store := newPublisher(t)
 		publish(t, p, src.Roster)
-		incomplete := slices.Contains([]string{"unknown", "no_address", "no_address_serving", "clusters", "named_only"}, name)
+		incomplete := slices.Contains([]string{"unknown", "no_address", "no_address_serving", "clusters", "named_only", "named_unknown", "outside"}, name)
 		if got := store.Version() == nil; got != incomplete {
 			t.Errorf("%s: no version %v, want %v", name, got, incomplete)
 		}

@@ -2,6 +2,7 @@ package zone
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -13,16 +14,27 @@ type service struct {
 	// owner is what stands before ._tcp.D.
 	owner string
 	ttl   uint32
-	// plain says whether clusters with or without TLS publish it; the others deny it.
+	// plain says whether members with or without TLS are listed. A service that lists none is denied.
 	plain bool
-	// members are those it lists, each by host label and port.
+	// members are those that may be listed.
 	members func(roster.Cluster) []endpoint
 }
 
-// endpoint is a host label below the domain and a TCP port.
+// endpoint is a host, in the form of roster.Member.PeerHost, and a TCP port; 0 for none that can be published.
 type endpoint struct {
-	host string
-	port uint16
+	host  string
+	port  uint16
+	plain bool
+	// serving endpoints are listed, all if there is none: an empty answer would say that the service does not exist.
+	serving bool
+}
+
+// target returns the host's absolute name, and whether it lies outside of the zone.
+func (b *builder) target(e endpoint) (name string, outside bool) {
+	if strings.HasSuffix(e.host, ".") {
+		return e.host, true
+	}
+	return e.host + "." + b.domain, false
 }
 
 // services returns every SRV name that is the cluster's to publish, deny or keep silent of. The names are those that
@@ -51,29 +63,45 @@ func (b *builder) services(c roster.Cluster) []service {
 func (b *builder) cluster(c roster.Cluster) {
 	for _, s := range b.services(c) {
 		owner := s.owner + "._tcp." + b.domain
-		switch {
-		case c.Knowledge == roster.Unknown:
+		switch c.Knowledge {
+		case roster.Unknown:
 			b.name(owner).unready = notKnown(c)
-		case c.Knowledge == roster.Unborn || c.Plain != s.plain:
-			// No entry, hence NXDOMAIN: etcd takes whichever of the two schemes it finds first.
+		case roster.Unborn: // no entry, hence NXDOMAIN
 		default:
-			b.service(owner, s.ttl, s.members(c))
+			b.service(owner, s, c)
 		}
 	}
 }
 
-// service adds one SRV set, or none of it when a target has no address.
-func (b *builder) service(owner string, ttl uint32, ends []endpoint) {
-	e := b.name(owner)
+// service adds one SRV set: none of it when no member has its scheme, since etcd takes whichever of the two it finds
+// first; not ready when there is a member of which nothing can be published, or a target has no address.
+func (b *builder) service(owner string, s service, c roster.Cluster) {
+	ends := s.members(c)
+	if len(ends) == 0 || slices.ContainsFunc(ends, func(e endpoint) bool { return e.port == 0 }) {
+		b.name(owner).unready = "the URLs that the members of cluster " + c.Name + " advertise cannot be published"
+		return
+	}
+	ends = slices.DeleteFunc(ends, func(e endpoint) bool { return e.plain != s.plain })
+	if slices.ContainsFunc(ends, func(e endpoint) bool { return e.serving }) {
+		ends = slices.DeleteFunc(ends, func(e endpoint) bool { return !e.serving })
+	}
 	for _, end := range ends {
-		if host := end.host + "." + b.domain; !b.reachable(host) {
-			e.unready = noAddress(host)
+		if host, outside := b.target(end); !outside && !b.reachable(host) {
+			b.name(owner).unready = noAddress(host)
 			return
 		}
 	}
-	for _, end := range ends {
+	for i, end := range ends {
+		if slices.ContainsFunc(ends[:i], func(e endpoint) bool { return e.host == end.host && e.port == end.port }) {
+			continue // members behind one address; RFC 2181 §5: no record twice
+		}
+		host, outside := b.target(end)
+		if !outside {
+			host = b.find(host).name
+		}
+		e := b.name(owner)
 		// Weight 0 throughout (RFC 2782: no selection to do): etcd's gateway draws wrong among equal weights above it.
-		e.add(&dns.SRV{Hdr: header(e.name, dns.TypeSRV, ttl), Port: end.port, Target: b.find(end.host + "." + b.domain).name})
+		e.add(&dns.SRV{Hdr: header(e.name, dns.TypeSRV, s.ttl), Port: end.port, Target: host})
 	}
 }
 
@@ -86,16 +114,27 @@ func (b *builder) reachable(name string) bool {
 // servers returns every member: voters, learners and those not started yet.
 func servers(c roster.Cluster) (out []endpoint) {
 	for _, m := range c.Members {
-		out = append(out, endpoint{m.PeerHost, m.PeerPort})
+		out = append(out, endpoint{m.PeerHost, m.PeerPort, plain(c, m.PlainPeer), true})
 	}
 	return out
 }
 
+// clientEndpoints returns every member but those of outside clusters that advertise nothing for clients.
 func clientEndpoints(c roster.Cluster) (out []endpoint) {
-	for _, m := range clients(c) {
-		out = append(out, endpoint{m.Node, m.ClientPort})
+	for _, m := range c.Members {
+		if !c.Outside || m.ClientPort != 0 {
+			out = append(out, endpoint{m.ClientLabel(), m.ClientPort, plain(c, m.PlainClient), m.Serving})
+		}
 	}
 	return out
+}
+
+// plain says whether a URL of a member is without TLS.
+func plain(c roster.Cluster, own bool) bool {
+	if c.Outside {
+		return own
+	}
+	return c.Plain
 }
 
 // clients returns the members of a born cluster that serve clients, all of them when none does: an empty answer would

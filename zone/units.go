@@ -64,11 +64,11 @@ func (b *builder) emptyNonTerminals() {
 	}
 }
 
-// apex adds SOA and NS, and says when the zone has no version yet.
+// apex adds SOA and NS, and says when the zone has no version yet: while nothing is known of any cluster.
 func (b *builder) apex() {
 	b.authority()
-	if why, wait := unknown(b.roster); wait {
-		b.unready(b.domain, why, dns.TypeSOA)
+	if cs := b.roster.Clusters; len(cs) > 0 && !slices.ContainsFunc(cs, func(c roster.Cluster) bool { return c.Knowledge != roster.Unknown }) {
+		b.unready(b.domain, notKnown(cs[0]), dns.TypeSOA)
 	}
 }
 
@@ -89,21 +89,10 @@ func (b *builder) authority() {
 	}
 }
 
-// unknown tells why the apex may not speak for the cluster yet: the default cluster is unknown or, where there is
-// none, any is.
-func unknown(r roster.Roster) (why string, ok bool) {
-	if c, ok := r.Cluster(""); ok {
-		return notKnown(c), c.Knowledge == roster.Unknown
-	}
-	for _, c := range r.Clusters {
-		if c.Knowledge == roster.Unknown {
-			return notKnown(c), true
-		}
-	}
-	return "", false
-}
-
 func notKnown(c roster.Cluster) string {
+	if c.Outside {
+		return "not known yet which members cluster " + c.Name + " has"
+	}
 	if c.Name == "" {
 		return "not known yet whether the default cluster is born"
 	}
@@ -146,8 +135,8 @@ func (b *builder) addresses(name string, addrs []netip.Addr, ttl uint32) {
 
 // apexAddresses adds the addresses of the default cluster's client-serving members, for clients that know no SRV.
 func (b *builder) apexAddresses() {
-	why, wait := unknown(b.roster)
-	c, _ := b.roster.Cluster("")
+	c, some := b.roster.Cluster("")
+	why, wait := notKnown(c), some && c.Knowledge == roster.Unknown
 	var addrs []netip.Addr
 	for _, m := range clients(c) {
 		n, _ := node(b.roster, m.Node)

@@ -141,7 +141,20 @@ func TestServeDNS(t *testing.T) {
 				"_etcd-client-ssl-baz._tcp."+apex, "_etcd-client-baz._tcp."+apex),
 			deniedCases("_etcd-server-foo._tcp."+apex, "_etcd-server-ssl-foo._tcp."+apex, "_etcd-client-ssl-bar._tcp."+apex),
 			[]lookupCase{{Case: test.Case{Qname: "_etcd-server-bar._tcp." + apex, Qtype: dns.TypeSRV, Answer: srvs(30, "_etcd-server-bar._tcp."+apex, 3380, "infra1"), Extra: addrs(30, 1)}}}),
-		"named_only": append(notReadyCases("not known yet whether cluster foo is born", dns.TypeSOA, apex), deniedCases(server, client)...),
+		"named_only": append(append(notReadyCases("not known yet whether cluster foo is born", dns.TypeSRV, "_etcd-server-ssl-foo._tcp."+apex), deniedCases(server, client)...),
+			lookupCase{Case: test.Case{Qname: apex, Qtype: dns.TypeSOA, Answer: []dns.RR{test.SOA(strings.Replace(soa5, " 5 ", " 30 ", 1))}}}),
+		"outside": slices.Concat(
+			notReadyCases("not known yet which members cluster unseen has", dns.TypeSRV, "_etcd-server-unseen._tcp."+apex, "_etcd-client-ssl-unseen._tcp."+apex),
+			notReadyCases("the URLs that the members of cluster silent advertise cannot be published", dns.TypeSRV, "_etcd-server-silent._tcp."+apex, "_etcd-client-silent._tcp."+apex),
+			notReadyCases("no address of gone.rack1.example.org. is known", dns.TypeSRV, "_etcd-server-ssl-nameless._tcp."+apex),
+			deniedCases("_etcd-server-ssl-legacy._tcp."+apex, "_etcd-client-ssl-legacy._tcp."+apex, "_etcd-client-mixed._tcp."+apex),
+			[]lookupCase{
+				{Case: test.Case{Qname: "_etcd-client-legacy._tcp." + apex, Qtype: dns.TypeSRV, Answer: srvs(5, "_etcd-client-legacy._tcp."+apex, 2379, "etcd1"),
+					Extra: []dns.RR{test.A("etcd1.rack1.example.org. 30 IN A 192.0.2.31")}}},
+				{Case: test.Case{Qname: "_etcd-server-mixed._tcp." + apex, Qtype: dns.TypeSRV, // the target is in another zone, so its address is not ours to give
+					Answer: []dns.RR{test.SRV("_etcd-server-mixed._tcp.rack1.example.org. 30 IN SRV 0 0 2380 b.example.net.")}}},
+			}),
+		"named_unknown": append(notReadyCases("not known yet whether cluster bar is born", dns.TypeSOA, apex), deniedCases(server, client)...),
 	}
 	for name, cases := range rosters {
 		h := serving(load(t, name))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -30,21 +31,53 @@ type rack struct {
 	Extra   []string
 }
 
-// rackNode is one --node flag.
+// rackNode is one --node flag. SrvName is its cluster's when the flag gives one.
 type rackNode struct {
-	Name  string
-	Addrs []string
+	SrvName, Name string
+	Addrs         []string
 }
 
-// nodeFlag reads NAME[=ADDR[,ADDR]]; what it reads is checked when the Corefile is.
+// nodeFlag reads [SRV-NAME/]NAME[=ADDR[,ADDR]]; what it reads is checked when the Corefile is.
 func nodeFlag(s string) rackNode {
 	name, addrs, _ := strings.Cut(s, "=")
-	return rackNode{Name: name, Addrs: strings.FieldsFunc(addrs, func(c rune) bool { return c == ',' })}
+	n := rackNode{Name: name, Addrs: strings.FieldsFunc(addrs, func(c rune) bool { return c == ',' })}
+	if srvName, rest, ok := strings.Cut(name, "/"); ok {
+		n.SrvName, n.Name = srvName, rest
+	}
+	return n
 }
 
-// is reports whether a Corefile's node is this one of a cluster and has nothing besides.
-func (n rackNode) is(line node.NodeLine, cluster string) bool {
-	return line.Name == n.Name && line.Cluster == cluster && len(line.Peers) == 0 && slices.EqualFunc(line.Addrs, n.Addrs, func(have netip.Addr, given string) bool {
+// rackCluster is the part of a rack's Corefile that is about one cluster.
+type rackCluster struct {
+	SrvName string
+	Nodes   []rackNode
+}
+
+// Clusters are the nodes by cluster: the default one first, the others as they first appear.
+func (r rack) Clusters() []rackCluster {
+	out := []rackCluster{{}}
+	for _, n := range r.Nodes {
+		n.SrvName = cmp.Or(n.SrvName, r.SrvName)
+		i := slices.IndexFunc(out, func(c rackCluster) bool { return c.SrvName == n.SrvName })
+		if i < 0 {
+			i, out = len(out), append(out, rackCluster{SrvName: n.SrvName})
+		}
+		out[i].Nodes = append(out[i].Nodes, n)
+	}
+	return out
+}
+
+// inOrder are the nodes as the Corefile lists them.
+func (r rack) inOrder() (out []rackNode) {
+	for _, c := range r.Clusters() {
+		out = append(out, c.Nodes...)
+	}
+	return out
+}
+
+// is reports whether a Corefile's node is this one and has nothing besides.
+func (n rackNode) is(line node.NodeLine) bool {
+	return line.Name == strings.ToLower(n.Name) && line.Cluster == strings.ToLower(n.SrvName) && len(line.Peers) == 0 && slices.EqualFunc(line.Addrs, n.Addrs, func(have netip.Addr, given string) bool {
 		a, err := netip.ParseAddr(given)
 		return err == nil && a.Unmap() == have
 	})
@@ -63,6 +96,7 @@ var corefile = template.Must(template.New("Corefile").Parse(`# The same file on 
 {{- if .Plain}}
         tls off
 {{- end}}
+{{- range .Clusters}}
 {{- if .SrvName}}
         cluster {{.SrvName}} {
 {{- range .Nodes}}
@@ -72,6 +106,7 @@ var corefile = template.Must(template.New("Corefile").Parse(`# The same file on 
 {{- else}}
 {{- range .Nodes}}
         {{.Line}}
+{{- end}}
 {{- end}}
 {{- end}}
     }
@@ -99,7 +134,8 @@ func newInit() *cobra.Command {
 		Long: "init writes DIR/Corefile and DIR/cluster.bundle, which go to every node, and DIR/offline/root.key, which stays\n" +
 			"with you. It prints the records for the parent zone. It never overwrites a file.",
 		Example: `  etcd-dns init --domain rack1.example.com --node infra0=10.0.1.10 --node infra1=10.0.1.11 --node infra2=10.0.1.12 --out rack1
-  etcd-dns init --domain rack1.example.com --srv-name foo --node infra0=10.0.1.10,fd00::10 … --out rack1`,
+  etcd-dns init --domain rack1.example.com --srv-name foo --node infra0=10.0.1.10,fd00::10 … --out rack1
+  etcd-dns init --domain rack1.example.com --node infra0=10.0.1.10 … --node foo/infra3=10.0.1.13 … --out rack1   # two clusters`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, n := range nodes {
 				r.Nodes = append(r.Nodes, nodeFlag(n))
@@ -119,8 +155,8 @@ func newInit() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&r.Domain, "domain", "", "the `DOMAIN` that is delegated to the nodes")
-	f.StringArrayVar(&nodes, "node", nil, "a node, `NAME[=ADDR[,ADDR]]`; repeat it for each")
-	f.StringVar(&r.SrvName, "srv-name", "", "the cluster's srv-name `SUFFIX`, as in etcd's --discovery-srv-name")
+	f.StringArrayVar(&nodes, "node", nil, "a node, `[SRV-NAME/]NAME[=ADDR[,ADDR]]`; repeat it for each")
+	f.StringVar(&r.SrvName, "srv-name", "", "the srv-name `SUFFIX`, as in etcd's --discovery-srv-name, of nodes without one")
 	f.StringVar(&out, "out", "", "the `DIR` to write to")
 	f.BoolVar(&r.Plain, "plain", false, "make a cluster without TLS for etcd")
 	f.DurationVar(&r.GenesisWithin, "genesis-within", 7*24*time.Hour, "how long from now the cluster may be born")
@@ -139,11 +175,14 @@ func (r rack) advise(cmd *cobra.Command, o *node.Options, out string) error {
 	if len(o.Delegation()) < 2 {
 		say(cmd, "warning: fewer than two name servers have addresses; give at least two nodes theirs, or write ns lines")
 	}
-	switch n := len(r.Nodes); {
-	case n == 2:
-		say(cmd, "warning: two members cannot heal a lost disk by themselves; three can")
-	case n%2 == 0:
-		say(cmd, "warning: %d members survive the loss of no more nodes than %d do", n, n-1)
+	for _, c := range r.Clusters() {
+		switch n := len(c.Nodes); {
+		case n == 0:
+		case n == 2:
+			say(cmd, "warning: two members cannot heal a lost disk by themselves; three can")
+		case n%2 == 0:
+			say(cmd, "warning: %d members survive the loss of no more nodes than %d do", n, n-1)
+		}
 	}
 	say(cmd, "then run on each node: etcd-dns run")
 	return nil
@@ -189,8 +228,8 @@ func (r rack) render(dir string) (*node.Options, []byte, error) {
 	if errors.As(err, &bad) {
 		return nil, nil, &usage{what: bad.What, hint: bad.Fix} // its line is of a file that is never written
 	}
-	if err == nil && (o.Domain != dns.CanonicalName(r.Domain) || !slices.EqualFunc(o.Nodes, r.Nodes, func(have node.NodeLine, given rackNode) bool { return given.is(have, r.SrvName) })) {
-		return nil, nil, &usage{what: "a flag is more than one word of the Corefile", hint: "write --domain DOMAIN, --srv-name NAME, and --node NAME=ADDRESS,ADDRESS"}
+	if err == nil && (o.Domain != dns.CanonicalName(r.Domain) || !slices.EqualFunc(o.Nodes, r.inOrder(), func(have node.NodeLine, given rackNode) bool { return given.is(have) })) {
+		return nil, nil, &usage{what: "a flag is more than one word of the Corefile", hint: "write --domain DOMAIN, --srv-name NAME, and --node [SRV-NAME/]NAME=ADDRESS,ADDRESS"}
 	}
 	return o, []byte(text.String()), err
 }

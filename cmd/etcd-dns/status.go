@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -86,7 +87,7 @@ func writeStatus(w io.Writer, s node.Status) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "node\t%s of %s\n", s.Node, strings.TrimSuffix(s.Domain, "."))
 	fmt.Fprintf(t, "health\t%s\n", verdict(s))
-	fmt.Fprintf(t, "cluster\t%s, leader %s, phase %s\n", orNone(s.Cluster), orNone(s.Leader), s.Phase)
+	fmt.Fprintf(t, "cluster\t%s%s, leader %s, phase %s\n", srvNamePrefix(s.SrvName), orNone(s.Cluster), orNone(s.Leader), s.Phase)
 	fmt.Fprintf(t, "zone\tserial %d, digest %.12s\n", s.Zone.Serial, s.Zone.Digest)
 	fmt.Fprintf(t, "dnssec\t%s\n", dnssecMode(s.DNSSEC))
 	for _, c := range s.Certificates {
@@ -111,6 +112,12 @@ func writeStatus(w io.Writer, s node.Status) error {
 	for _, m := range s.Members {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.ID, m.Name, strings.Join(m.PeerURLs, " "), role(m), yesNo(m.Serving))
 	}
+	if len(s.Others) > 0 {
+		fmt.Fprintf(t, "\nOTHER CLUSTER\tBIRTH\tMEMBERS\tSERVING\n")
+	}
+	for _, c := range s.Others {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", cmp.Or(c.SrvName, "(default)"), birthWord(c), orNone(strings.Join(c.Members, " ")), orNone(strings.Join(c.Serving, " ")))
+	}
 	if len(s.Secondaries) > 0 {
 		fmt.Fprintf(t, "\nSECONDARY\tTOLD\tACKNOWLEDGED\tHAS\tERROR\n")
 	}
@@ -121,6 +128,25 @@ func writeStatus(w io.Writer, s node.Status) error {
 		fmt.Fprintf(t, "\ndeath\t%s  %s\n", d.At.UTC().Format(time.DateTime), d.Reason)
 	}
 	return t.Flush()
+}
+
+// birthWord is how much is known of a cluster; one that the rack does not run has been seen or not.
+func birthWord(c node.ClusterStatus) string {
+	if c.Followed == nil {
+		return c.Birth
+	}
+	if c.Followed.ClusterID == "" {
+		return "never seen"
+	}
+	return "followed"
+}
+
+// srvNamePrefix tells which cluster of the domain it is about.
+func srvNamePrefix(srvName string) string {
+	if srvName == "" {
+		return ""
+	}
+	return srvName + ": "
 }
 
 // serial is a zone's serial; a dash while there is none.

@@ -1,0 +1,223 @@
+package srvboot
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/etcd-dns/etcd-dns/roster"
+)
+
+// OnlookerOptions are what an Onlooker works with; all are needed.
+type OnlookerOptions struct {
+	// Homes are the clusters of the domain that this node is no member of, each as one of its nodes has it but for
+	// Home.Node, which is empty. It is asked at every step, so a reloaded configuration or a name heard of counts at once.
+	Homes func() []Home
+	// Ask asks a node at its admin port; see Peers.State.
+	Ask func(ctx context.Context, node string) (State, error)
+	// Every is between two questions to a node, Timeout bounds one.
+	Every, Timeout time.Duration
+}
+
+// Onlooker asks the nodes of the clusters that this node is no member of, so that every node of a domain publishes all
+// of its clusters. It takes part in nothing: it only asks, and believes direct authenticated answers alone (R2, R5).
+type Onlooker struct {
+	o       OnlookerOptions
+	events  chan func()
+	prompts chan string
+	changed chan struct{}
+	report  atomic.Pointer[Sights]
+	work    sync.WaitGroup
+
+	// clusters belongs to the goroutine of Run.
+	clusters map[string]*lookedAt
+}
+
+// lookedAt is what the onlooker keeps of one cluster.
+type lookedAt struct {
+	home  Home
+	peers map[string]*peer
+	sight
+}
+
+// Sights are what an onlooker knows.
+type Sights struct {
+	// Answers are the last answers of the nodes, by name.
+	Answers map[string]Answer
+	// Views say what may be published of each cluster, see Report.View; in the order of srv-names.
+	Views []roster.View
+}
+
+// NewOnlooker returns an Onlooker that does nothing until Run.
+func NewOnlooker(o OnlookerOptions) *Onlooker {
+	w := &Onlooker{o: o, events: make(chan func()), prompts: make(chan string, 64), changed: make(chan struct{}, 1), clusters: map[string]*lookedAt{}}
+	w.report.Store(&Sights{Answers: map[string]Answer{}})
+	return w
+}
+
+// Run asks until ctx ends. It is called once, and returns when the last question has ended.
+func (w *Onlooker) Run(ctx context.Context) error {
+	defer w.work.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wake := w.step(ctx, time.Now())
+		timer.Reset(max(time.Millisecond, time.Until(wake)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-w.events:
+			e()
+		case name := <-w.prompts:
+			w.prompted(name)
+		case <-timer.C:
+		}
+	}
+}
+
+// Changed receives after the sights changed; it holds one signal.
+func (w *Onlooker) Changed() <-chan struct{} { return w.changed }
+
+// Sights returns the latest sights. They share memory with later ones: do not write to them.
+func (w *Onlooker) Sights() Sights { return *w.report.Load() }
+
+// Prompt has a node asked at once, because something about it is news, if it is one of those that are looked at; the
+// empty name stands for all. It never blocks: who is passed over is asked a moment later anyway.
+func (w *Onlooker) Prompt(node string) {
+	select {
+	case w.prompts <- node:
+	default:
+	}
+}
+
+func (w *Onlooker) prompted(node string) {
+	for _, c := range w.clusters {
+		for name, p := range c.peers {
+			if name == node || node == "" {
+				p.askNow()
+			}
+		}
+	}
+}
+
+func (w *Onlooker) post(ctx context.Context, f func()) {
+	select {
+	case w.events <- f:
+	case <-ctx.Done():
+	}
+}
+
+// step asks whose turn it is, looks at what is known, and says when it wants to be called again at the latest.
+func (w *Onlooker) step(ctx context.Context, now time.Time) (wake time.Time) {
+	wake = now.Add(w.o.Every)
+	known := map[string]bool{}
+	for _, h := range w.o.Homes() {
+		known[h.SrvName] = true
+		c := w.clusters[h.SrvName]
+		if c == nil {
+			c = &lookedAt{peers: map[string]*peer{}, sight: sight{view: roster.View{Cluster: h.SrvName}}}
+			w.clusters[h.SrvName] = c
+		}
+		c.home = h
+		for _, p := range c.due(now) {
+			p.next = now.Add(w.o.Every)
+			w.ask(ctx, p)
+		}
+		c.take(c.facts(now), listDate{})
+		for _, p := range c.peers {
+			if !p.asking && p.next.Before(wake) {
+				wake = p.next
+			}
+		}
+	}
+	maps.DeleteFunc(w.clusters, func(name string, _ *lookedAt) bool { return !known[name] })
+	w.publish()
+	return wake
+}
+
+// facts are those of a node that has no part in the cluster: it was never born, and so does not stand in the way of
+// "unborn", and it is not among those whose word counts.
+func (c *lookedAt) facts(now time.Time) Facts {
+	f := Facts{Now: now, Home: c.home, Disk: DiskFacts{Data: None}, Peers: make(map[string]Answer, len(c.peers))}
+	for name, p := range c.peers {
+		f.Peers[name] = p.Answer
+	}
+	return f
+}
+
+// due returns the nodes to ask now, and forgets those that nobody names any more.
+func (c *lookedAt) due(now time.Time) (out []*peer) {
+	names := look(c.facts(now)).askNames()
+	for _, m := range c.view.Members {
+		names = append(names, m.Node) // its line may be gone, and its member stays
+	}
+	names = sortedNames(names)
+	for _, name := range names {
+		p := c.peers[name]
+		if p == nil {
+			p = &peer{Answer: Answer{Node: name}}
+			c.peers[name] = p
+		}
+		if !p.asking && !now.Before(p.next) {
+			out = append(out, p)
+		}
+	}
+	maps.DeleteFunc(c.peers, func(name string, p *peer) bool {
+		return !slices.Contains(names, name) && !p.asking && !p.Fresh(now, FreshFor)
+	})
+	return out
+}
+
+// ask asks beside the loop.
+func (w *Onlooker) ask(ctx context.Context, p *peer) {
+	p.asking = true
+	name := p.Node
+	w.work.Go(func() {
+		asking, cancel := context.WithTimeout(ctx, w.o.Timeout)
+		defer cancel()
+		s, err := w.o.Ask(asking, name)
+		w.post(ctx, func() { p.answered(s, err) })
+	})
+}
+
+// answered takes in an answer. One question is under way at a time, so that answers come in the order of questions; one
+// that was on its way when its sender restarted may still be of an earlier moment.
+func (p *peer) answered(s State, err error) {
+	p.asking = false
+	if p.again {
+		p.again, p.next = false, time.Time{}
+	}
+	switch {
+	case err != nil:
+		p.Err = err.Error()
+	case s.Node == p.Node && !s.before(p.State):
+		p.At, p.State, p.Err = time.Now(), s, ""
+	}
+}
+
+// publish stores the sights and signals when they differ from the last ones in more than the time of an answer.
+func (w *Onlooker) publish() {
+	s := Sights{Answers: map[string]Answer{}}
+	for _, name := range slices.Sorted(maps.Keys(w.clusters)) {
+		c := w.clusters[name]
+		s.Views = append(s.Views, c.view)
+		for node, p := range c.peers {
+			// A node that two clusters name is in one of them, which it says itself.
+			if _, named := s.Answers[node]; !named || p.State.SrvName == name {
+				s.Answers[node] = p.Answer
+			}
+		}
+	}
+	last := w.report.Swap(&s)
+	if reflect.DeepEqual(timelessAnswers(last.Answers), timelessAnswers(s.Answers)) && reflect.DeepEqual(last.Views, s.Views) {
+		return
+	}
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
