@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -163,10 +164,15 @@ func merge(set []Endpoint, e Endpoint, old []Endpoint) []Endpoint {
 	if slices.ContainsFunc(set, named) {
 		return set
 	}
-	if i := slices.IndexFunc(old, named); i >= 0 && len(e.Addrs) == 0 {
+	if i := slices.IndexFunc(old, named); i >= 0 && (len(e.Addrs) == 0 || sameAddrs(e.Addrs, old[i].Addrs)) {
 		e.Addrs = old[i].Addrs
 	}
 	return append(set, e)
+}
+
+// sameAddrs reports whether two lists hold the same addresses: name servers shuffle them.
+func sameAddrs(a, b []netip.Addr) bool {
+	return slices.Equal(slices.SortedFunc(slices.Values(a), netip.Addr.Compare), slices.SortedFunc(slices.Values(b), netip.Addr.Compare))
 }
 
 func (f *Follower) publish(set []Endpoint) {

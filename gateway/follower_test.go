@@ -250,6 +250,17 @@ func TestFollowerAddresses(t *testing.T) {
 		if got := fmt.Sprint(set[0].Addrs, set[1].Addrs); got != "[10.0.1.10] [10.0.1.99]" {
 			t.Errorf("the addresses are %s", got)
 		}
+		two := []netip.Addr{netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("10.0.1.2")}
+		s.set(Answer{TTL: 5 * time.Second, Endpoints: []Endpoint{{Host: "a", Port: 2379, Addrs: two}}}, nil, false)
+		after(6 * time.Second)
+		_, changed := f.Set()
+		s.set(Answer{TTL: 5 * time.Second, Endpoints: []Endpoint{{Host: "a", Port: 2379, Addrs: []netip.Addr{two[1], two[0]}}}}, nil, false)
+		after(6 * time.Second)
+		select {
+		case <-changed:
+			t.Error("another order of the addresses is no change")
+		default:
+		}
 	}, nil, func() Source { return s.source("srv") })
 }
 
