@@ -22,7 +22,7 @@ func joiner(url, name string) *Joiner {
 // join runs members at once, and returns what each got.
 func join(t *testing.T, joiners ...*Joiner) (clusters []string, errs []error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	clusters, errs = make([]string, len(joiners)), make([]error, len(joiners))
 	var wg sync.WaitGroup
