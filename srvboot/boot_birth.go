@@ -24,6 +24,11 @@ func (b *Boot) HandleState(from string) State {
 	if see, ok := said.seen[from]; ok {
 		s.Seen = &see
 	}
+	heard := said.since
+	if at, ok := said.ran[from]; ok {
+		heard = at
+	}
+	s.Quiet = int(time.Since(heard) / time.Second)
 	if b.o.State != nil {
 		b.o.State(&s)
 	}

@@ -79,6 +79,9 @@ func (b *Boot) spawn(l Launch) {
 			return
 		}
 	}
+	if b.disk.Identity.MovedFrom != "" && !b.settle() {
+		return
+	}
 	m, err := b.o.Launcher.Start(context.WithoutCancel(b.ctx), l)
 	if err != nil {
 		b.o.Log.Error("cannot start the member", zap.Error(err))
@@ -146,6 +149,7 @@ func (b *Boot) reported() {
 		m.Phase, m.MemberID = Running, s.ID
 		b.save(m)
 	}
+	b.disk.LastIndex = max(b.disk.LastIndex, s.Applied)
 	b.list.take(s)
 	b.say()
 }

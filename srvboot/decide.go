@@ -29,7 +29,7 @@ func Decide(f Facts) Plan {
 func (s *situation) checked(p Plan) Plan {
 	starts := p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth || p.Action == Ask
 	if !starts || len(s.f.Preflight) == 0 {
-		return p
+		return s.spawnable(p)
 	}
 	return Plan{
 		Row: p.Row, Action: Wait, Hint: "etcd-dns check",
@@ -190,22 +190,27 @@ func rowRemoved(s *situation) (Plan, bool) {
 // rowRolledBack is row 8. Besides a member's data it guards every start as new: an old image of a disk on which the
 // member had not run yet looks as if it never ran.
 func rowRolledBack(s *situation) (Plan, bool) {
-	why := s.ranLater()
-	if s.f.Disk.Data == HasMember && why == "" {
-		why = s.brokenChain()
-	}
+	why := s.rolledBack()
 	if why == "" {
 		return Plan{}, false
 	}
 	const older = "this disk is older than what was seen of this node: %s"
 	if s.lives == nil {
-		return wait(8, older, why).hint("put the latest disk back, or start the other members: etcd-dns status").waitsFor(s.silent...), true
+		return wait(8, older, why).hint(s.hintOlder()).waitsFor(s.silent...), true
 	}
 	if p, ok := rowJoin(s); ok { // nothing in etcd/ to keep
 		p.Row, p.Reason = 8, fmt.Sprintf(older+"; %s", why, p.Reason)
 		return p, true
 	}
 	return Plan{Row: 8, Action: SetAside, Reason: fmt.Sprintf(older+"; %s serves the cluster", why, s.lives.Node)}, true
+}
+
+// hintOlder is what leads out for a disk that is older than what was seen. A single member has nobody to ask.
+func (s *situation) hintOlder() string {
+	if len(s.electorate()) < 2 {
+		return "put the latest etcd/ back; to go on from the older data: rm identity.json in the data directory"
+	}
+	return "put the latest disk back, or start the other members: etcd-dns status"
 }
 
 // rowMember is row 9: data that nothing speaks against is restarted, whether or not anybody else answers.

@@ -94,19 +94,24 @@ type Identity struct {
 	Format int `json:"format"`
 	// Life counts the starts of this node.
 	Life uint64 `json:"life"`
-	// Boot is this run's nonce, Previous the one before it.
-	Boot     string `json:"boot"`
-	Previous string `json:"previous,omitempty"`
-	// Machine is the machine id of the host.
-	Machine string `json:"machine"`
-	// Index and Term are the highest applied raft index and term that this node has seen itself reach.
+	// Boot is this run's nonce, Previous the one before it, Earlier those before that, the latest first.
+	Boot     string   `json:"boot"`
+	Previous string   `json:"previous,omitempty"`
+	Earlier  []string `json:"earlier,omitempty"`
+	// Machine is the machine id of the host. MovedFrom is that of the host before, until it is known that the run there is
+	// gone.
+	Machine   string `json:"machine"`
+	MovedFrom string `json:"moved_from,omitempty"`
+	// Index and Term are the highest applied raft index and term that this node has seen itself reach, five seconds late:
+	// by then the log that holds them is on disk.
 	Index uint64 `json:"index"`
 	Term  uint64 `json:"term"`
 
 	Unknown map[string]json.RawMessage `json:"-"`
 }
 
-// Sighting is what a node remembers of another one.
+// Sighting is what a node remembers of the last run of another one's member. A run that does not follow from it, which
+// is one of an older disk or of a clone, does not replace it; a new member ID does.
 type Sighting struct {
 	MemberID string `json:"member_id,omitempty"`
 	Life     uint64 `json:"life"`

@@ -76,7 +76,7 @@ func (s *situation) findBorn() {
 		if m == nil || !m.Serving || len(m.Members) == 0 || g.Generation < s.born[0].State.Accepted.Genesis.Generation {
 			continue
 		}
-		if own := s.genesis(); own != nil && !own.same(g) && own.Generation >= g.Generation {
+		if own := s.genesis(); own != nil && !s.phase.unborn() && !own.same(g) && own.Generation >= g.Generation {
 			continue // another genesis is not ours to join
 		}
 		s.lives = &living{Node: a.Node, List: m.Members, Applied: m.Applied}
