@@ -145,8 +145,9 @@ func (b *Boot) reported() {
 		b.askAllNow() // whoever waits for this member's port asks back
 	}
 	m := *b.disk.Marker
-	if s.Applied > 0 && b.member.known && (m.Phase != Running || m.MemberID == "") && m.Phase != Removed && m.Phase != FencedOff {
-		m.Phase, m.MemberID = Running, s.ID
+	votes := m.Learner && slices.ContainsFunc(s.Members, func(e MemberEntry) bool { return e.ID == s.ID && !e.IsLearner })
+	if s.Applied > 0 && b.member.known && (m.Phase != Running || m.MemberID == "" || votes) && m.Phase != Removed && m.Phase != FencedOff {
+		m.Phase, m.MemberID, m.Learner = Running, s.ID, m.Learner && !votes
 		b.save(m)
 	}
 	b.disk.LastIndex = max(b.disk.LastIndex, s.Applied)

@@ -176,6 +176,11 @@ func rowRemoved(s *situation) (Plan, bool) {
 		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
+	tombstone := s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
+	if s.marker.Learner && s.phase != Removed && !tombstone && s.f.Disk.Data == HasMember {
+		return Plan{Row: 7, Action: SetAside, Reason: fmt.Sprintf("learner %s was removed from its cluster before it had a vote; this node asks again",
+			s.memberID())}, true
+	}
 	p := Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
 		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}
 	switch url := s.f.Home.peerURL(); {

@@ -82,6 +82,8 @@ type Marker struct {
 	Stamp string `json:"stamp,omitempty"`
 	// MemberID is the etcd member ID, 16 hexadecimal digits, once it is known.
 	MemberID string `json:"member_id,omitempty"`
+	// Learner says that this node has not seen its member vote yet. If it is removed before that, no person did it.
+	Learner bool `json:"learner,omitempty"`
 	// EtcdDevice is the device number of etcd/ when it was stamped; another one means that a disk is not mounted.
 	EtcdDevice uint64 `json:"etcd_dev,omitempty"`
 
