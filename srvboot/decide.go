@@ -159,7 +159,8 @@ func rowUnmounted(s *situation) (Plan, bool) {
 // addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
 	gone := s.phase == Removed || s.empty() && s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
-	if id := s.memberID(); s.f.Disk.Data == HasMember && s.phase == Running && s.lives != nil && id != "" {
+	ran := s.f.Disk.Data == HasMember && s.phase == Running || s.f.Disk.Data == Stub && s.phase == Joining
+	if id := s.memberID(); ran && s.lives != nil && id != "" {
 		_, listed := s.lives.byID(id)
 		reached := s.f.Disk.Identity.Index
 		gone = gone || !listed && (s.f.ToldRemoved || reached > 0 && s.lives.Applied > reached)
@@ -177,7 +178,7 @@ func rowRemoved(s *situation) (Plan, bool) {
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
 	tombstone := s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
-	if s.marker.Learner && s.phase != Removed && !tombstone && s.f.Disk.Data == HasMember {
+	if s.marker.Learner && s.phase != Removed && !tombstone && ran {
 		return Plan{Row: 7, Action: SetAside, Reason: fmt.Sprintf("learner %s was removed from its cluster before it had a vote; this node asks again",
 			s.memberID())}, true
 	}

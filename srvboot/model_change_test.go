@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -211,19 +212,10 @@ func (w *mworld) append(l int, but ...int) {
 
 // derive lets the leader's node look at the membership.
 func (w *mworld) derive(i int) *mworld {
-	if w.leads() != i || w.slots[i].pending != nil {
+	if w.lead != i || w.slots[i].pending != nil {
 		return nil
 	}
-	f := ChangeFacts{Facts: w.facts(i), Self: w.self(i), ListSince: modelTime.Add(-settleFor), ClaimSince: map[string]time.Time{}, NearSince: map[string]time.Time{},
-		Welcomed: w.slots[i].welcome}
-	for name := range w.slots[i].answers {
-		f.ClaimSince[name] = modelTime.Add(-otherMachine)
-	}
-	for _, l := range f.Self.Links {
-		if l.Match+learnerLag >= f.Self.Commit {
-			f.NearSince[l.ID] = modelTime.Add(-promoteAfter)
-		}
-	}
+	f := w.changeFacts(i)
 	next := w.m.mut.reconcile(f)
 	if next.Save != "" {
 		f.Saved = next.Save
@@ -234,8 +226,37 @@ func (w *mworld) derive(i int) *mworld {
 	}
 	c := w.clone(fmt.Sprintf("n%d derives %s %s%s of %s", i, next.Change.Op, next.Change.ID, next.Change.PeerURL, next.Change.Node))
 	next.Change.Members = ListIDs(w.self(i).Members)
+	c.mayAsk(i, *next.Change)
 	c.slots[i].pending = next.Change
 	return c
+}
+
+// mayAsk checks that a removal is asked for only while the voters that are left can add another.
+func (w *mworld) mayAsk(l int, ch Change) {
+	old := w.self(l).Members
+	e, _ := (&living{List: old}).byID(ch.ID)
+	if ch.Op != RemoveMember || e.IsLearner || strings.HasPrefix(ch.Reason, "ordered") {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(old), func(m MemberEntry) bool { return m.ID == ch.ID })
+	if n := len(w.running(l, left)); len(old) < 3 || n < quorum(len(old)) {
+		panic(violation{fmt.Sprintf("P5: the removal of voter %s of %d is asked for while %d others run", ch.ID, len(old), n), w.trail})
+	}
+}
+
+// changeFacts are those of a slot for Reconcile. All periods have passed.
+func (w *mworld) changeFacts(i int) ChangeFacts {
+	f := ChangeFacts{Facts: w.facts(i), Self: w.self(i), ListSince: modelTime.Add(-settleFor), ClaimSince: map[string]time.Time{}, NearSince: map[string]time.Time{},
+		Welcomed: slices.DeleteFunc(slices.Clone(w.slots[i].welcome), func(n string) bool { return w.slots[i].disk.seen.Tombstones[n].Removed })}
+	for name := range w.slots[i].answers {
+		f.ClaimSince[name] = modelTime.Add(-otherMachine)
+	}
+	for _, l := range f.Self.Links {
+		if l.Match+learnerLag >= f.Self.Commit {
+			f.NearSince[l.ID] = modelTime.Add(-promoteAfter)
+		}
+	}
+	return f
 }
 
 // commit has a change take effect; told says whether the one who asked for it hears so.
@@ -269,7 +290,7 @@ func (w *mworld) applies(l int, ch Change, told bool) {
 		}
 		w.added++
 		id := fmt.Sprintf("%016x", 0xadd0+w.added)
-		if w.ghost.out[ch.Node] {
+		if w.ghost.out[ch.Node] && len(w.ghost.older) == 0 { // an older disk may not know
 			bad("%s was removed by a person, and is let in", ch.Node)
 		}
 		next = append(next, MemberEntry{ID: id, PeerURLs: []string{ch.PeerURL}, IsLearner: true})
@@ -280,7 +301,7 @@ func (w *mworld) applies(l int, ch Change, told bool) {
 		return
 	case ch.Op == RemoveMember:
 		next = slices.DeleteFunc(next, func(m MemberEntry) bool { return m.ID == ch.ID })
-		if !e.IsLearner && ch.Reason != "ordered" {
+		if !e.IsLearner && !strings.HasPrefix(ch.Reason, "ordered") {
 			w.removes(l, ch, next, bad)
 		}
 	case ch.Op == PromoteLearner:
@@ -293,8 +314,8 @@ func (w *mworld) applies(l int, ch Change, told bool) {
 	if !slices.Equal(ListIDs(old), ch.Members) {
 		bad("%s was derived from %v, and the list is %v", ch.Op, ch.Members, ListIDs(old))
 	}
-	w.lists = append(slices.Clone(w.lists), mlist{w.acked + 1, next})
-	w.append(l)
+	w.append(l) // by the old list: a member that goes hears of it
+	w.lists = append(slices.Clone(w.lists), mlist{w.acked, next})
 }
 
 // removes checks the removal of a voter without a person.

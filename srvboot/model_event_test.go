@@ -119,7 +119,6 @@ func (w *mworld) buries(i int, name string, removed bool) {
 	old := w.slots[i].disk.seen.Tombstones
 	merged, _ := withTombstones(old, map[string]Tombstone{name: {Count: old[name].Count + 1, Removed: removed}})
 	w.slots[i].disk.seen.Tombstones = merged
-	w.slots[i].welcome = slices.DeleteFunc(slices.Clone(w.slots[i].welcome), func(n string) bool { return n == name })
 	w.ghost.out = maps.Clone(w.ghost.out)
 	if w.ghost.out == nil {
 		w.ghost.out = map[string]bool{}

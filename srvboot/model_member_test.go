@@ -21,7 +21,7 @@ type mworld struct {
 	slots []slot
 	lists []mlist // the member list by the index that it was made at, ascending
 	acked uint64  // entries that were acknowledged
-	lead  int     // the slot of the leader, -1 for none
+	lead  int     // the slot of the leader, -1 for none; it may have lost its quorum
 	added int     // member IDs handed out
 	cut   [][2]int
 	left  mbudget
@@ -284,10 +284,13 @@ func (w *mworld) self(i int) MemberState {
 	own, listed := (&living{List: list}).byID(s.disk.memberID)
 	m := MemberState{ID: s.disk.memberID, ClusterID: w.m.genesis.ClusterID, Applied: s.disk.index * scale, Members: list, IsLearner: own.IsLearner}
 	l := w.leads()
+	if w.lead == i {
+		l = i // it believes so until it misses the others for an election time
+	}
 	if l < 0 || !listed || !w.links(i, l) {
 		return m
 	}
-	m.Leader, m.Commit, m.Serving = w.slots[l].disk.memberID, w.acked*scale, !own.IsLearner && s.disk.index == w.acked
+	m.Leader, m.Commit, m.Serving = w.slots[l].disk.memberID, w.acked*scale, !own.IsLearner && s.disk.index == w.acked && w.leads() >= 0
 	if l != i {
 		return m
 	}

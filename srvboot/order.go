@@ -157,7 +157,6 @@ func (b *Boot) removeNode(o Order, self MemberState, e MemberEntry, listed bool,
 		b.drain(o, self, reply)
 		return
 	}
-	delete(b.welcomed, o.Node)
 	if !b.bury(o.Node, true) {
 		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
 		return
