@@ -34,7 +34,7 @@ type preflight struct {
 
 // ask puts the question to every node whose turn it is.
 func (b *Boot) ask(now time.Time) {
-	names := look(b.facts()).askNames()
+	names := look(b.facts()).knownNames()
 	known := map[string]bool{}
 	for _, name := range names {
 		if name == b.home.Node {

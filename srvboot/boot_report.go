@@ -36,7 +36,7 @@ func (b *Boot) selfState() State {
 		Initial: sortedMembers(b.home.Initial), Evidence: b.disk.Evidence, View: b.view, Plan: b.plan,
 	}
 	if m := b.disk.Marker; m != nil {
-		s.Promised, s.Accepted, s.Excused = m.Promised, m.Accepted, m.Excused
+		s.Promised, s.Accepted, s.Excused, s.Abandoned = m.Promised, m.Accepted, m.Excused, m.Abandoned
 		if m.Accepted != nil && m.Phase.unborn() {
 			s.Initial = m.Accepted.Genesis.Members
 		}

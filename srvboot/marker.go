@@ -78,6 +78,8 @@ type Marker struct {
 	// Abandoned are genesis IDs that this node refuses for ever; Excused are nodes that birth does not wait for.
 	Abandoned []string `json:"abandoned,omitempty"`
 	Excused   []string `json:"excused,omitempty"`
+	// Finished is a genesis that this node accepted, and that a person had born without its dead members.
+	Finished string `json:"finished,omitempty"`
 	// Stamp is the nonce written into etcd/stamp before the directory is used.
 	Stamp string `json:"stamp,omitempty"`
 	// MemberID is the etcd member ID, 16 hexadecimal digits, once it is known.

@@ -31,6 +31,8 @@ type State struct {
 	Promised Ballot      `json:"promised"`
 	Accepted *Acceptance `json:"accepted,omitempty"`
 	Excused  []string    `json:"excused,omitempty"`
+	// Abandoned are the genesis IDs that the sender refuses for ever.
+	Abandoned []string `json:"abandoned,omitempty"`
 	// Digest is that of the sender's Home; Ask are the names that it would wait for.
 	Digest string   `json:"digest"`
 	Ask    []string `json:"ask,omitempty"`
