@@ -30,9 +30,9 @@ type Config struct {
 	// DiskReplaced is the operator's word that a missing or different etcd disk is meant.
 	DiskReplaced bool
 	// Moved is the operator's word that the data came from another machine, where nothing runs on it any more.
-	Moved bool
-	Version      string
-	Log          *zap.Logger
+	Moved   bool
+	Version string
+	Log     *zap.Logger
 	// Reload receives when the Corefile is to be read again; it is never closed.
 	Reload <-chan struct{}
 }
