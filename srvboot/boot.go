@@ -60,7 +60,7 @@ type Boot struct {
 	preflight preflight
 	plan      Plan
 	since     time.Time
-	told      bool // the plan's reason was logged
+	told      map[string]bool // what was logged of this row and action, by reason without its numbers
 	stirred   time.Time
 	round     *Round
 	ballot    Ballot

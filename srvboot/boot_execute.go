@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,24 +57,31 @@ func (b *Boot) execute(p Plan) bool {
 	return false
 }
 
-// planned notes a plan, and says once what a node waits for.
+// planned notes a plan, and says once what a node waits for. Reasons that differ in their numbers only, such as how far a
+// learner has come, are one reason; status has the latest.
 func (b *Boot) planned(p Plan, now time.Time) {
 	if p.Row != b.plan.Row || p.Action != b.plan.Action || p.Reason != b.plan.Reason || !reflect.DeepEqual(p.Claim, b.plan.Claim) {
 		if p.Row != b.plan.Row || p.Action != b.plan.Action {
 			b.since, b.stirred = now, now
+			b.told = map[string]bool{}
 		}
-		b.told = b.told && p.Row == b.plan.Row && p.Action == b.plan.Action && p.Reason == b.plan.Reason
 		b.plan = p
 		b.say()
 	}
-	if b.told || b.member.runs() || p.Action == New || p.Action == Restart {
+	kind := strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' {
+			return -1
+		}
+		return c
+	}, p.Reason)
+	if b.told[kind] || b.member.runs() || p.Action == New || p.Action == Restart {
 		return
 	}
 	if due := b.since.Add(b.o.Timing.Complain); now.Before(due) {
 		b.at(due)
 		return
 	}
-	b.told = true
+	b.told[kind] = true
 	b.o.Log.Warn("waiting", zap.Int("row", p.Row), zap.String("plan", string(p.Action)), zap.String("reason", p.Reason),
 		zap.String("hint", p.Hint), zap.Strings("for", p.For))
 }

@@ -160,7 +160,8 @@ func fromEnv(name string, otherwise int) int {
 // TestModel explores births with faults, breadth first: from blank disks, and from the turns of a birth where a fault
 // hurts most. ETCD_DNS_MODEL_STATES and ETCD_DNS_MODEL_WALKS ask for more.
 func TestModel(t *testing.T) {
-	limit := fromEnv("ETCD_DNS_MODEL_STATES", 5000)
+	t.Parallel()
+	limit := fromEnv("ETCD_DNS_MODEL_STATES", 4000)
 	worst := budget{crash: 1, wipe: 1, ballot: 1, edit: 1}
 	total := 0
 	for _, c := range []struct {
@@ -195,7 +196,8 @@ func TestModel(t *testing.T) {
 }
 
 func TestModelWalks(t *testing.T) {
-	for seed := range uint64(fromEnv("ETCD_DNS_MODEL_WALKS", 100)) {
+	t.Parallel()
+	for seed := range uint64(fromEnv("ETCD_DNS_MODEL_WALKS", 80)) {
 		for _, n := range []int{2, 3, 5} {
 			m := newModel(n, budget{crash: 3, wipe: (n - 1) / 2, edit: 1, ballot: 3})
 			m.loose = true

@@ -115,10 +115,15 @@ func (w *mworld) orders(i int, add adder) {
 	}
 }
 
+// buries writes a person's word down. Whoever is linked has heard of it a second later.
 func (w *mworld) buries(i int, name string, removed bool) {
-	old := w.slots[i].disk.seen.Tombstones
-	merged, _ := withTombstones(old, map[string]Tombstone{name: {Count: old[name].Count + 1, Removed: removed}})
-	w.slots[i].disk.seen.Tombstones = merged
+	word := map[string]Tombstone{name: {Count: w.slots[i].disk.seen.Tombstones[name].Count + 1, Removed: removed}}
+	for j := range w.slots {
+		if w.links(i, j) {
+			merged, _ := withTombstones(w.slots[j].disk.seen.Tombstones, word)
+			w.slots[j].disk.seen.Tombstones = merged
+		}
+	}
 	w.ghost.out = maps.Clone(w.ghost.out)
 	if w.ghost.out == nil {
 		w.ghost.out = map[string]bool{}

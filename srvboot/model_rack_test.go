@@ -11,6 +11,7 @@ const (
 // TestMemberModel explores the life of a cluster, breadth first: joining, replacing, removal, leaders that change, disks
 // that are lost, put back and copied.
 func TestMemberModel(t *testing.T) {
+	t.Parallel()
 	limit := fromEnv("ETCD_DNS_MODEL_STATES", 2000)
 	total := 0
 	for _, c := range []struct {
@@ -44,6 +45,7 @@ func TestMemberModel(t *testing.T) {
 }
 
 func TestMemberModelWalks(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(fromEnv("ETCD_DNS_MODEL_WALKS", 40)) {
 		for _, n := range []int{1, 2, 3, 5} {
 			m := newMemberModel(n, 1, mbudget{crash: 4, wipe: (n - 1) / 2, image: 1, clone: int(seed % 2), cut: 2, write: 4, lead: 3, order: int(seed % 3), edit: 1})

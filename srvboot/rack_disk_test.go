@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +20,11 @@ type simDisk struct {
 	wal    *simWAL
 	aside  []*simWAL
 	id     Identity
-	extra  []string // more evidence
-	vol    string
-	moved  bool // another device
+	// machine is the one that the disk is in; "m" while it is empty.
+	machine string
+	extra   []string // more evidence
+	vol     string
+	moved   bool // another device
 
 	snapshots []string
 
@@ -51,9 +54,12 @@ var errDisk = errors.New("no space left on device")
 func (d *simDisk) newLife(life uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	earlier := d.id.chain()
+	earlier, from, machine := d.id.chain(), d.id.MovedFrom, cmp.Or(d.machine, "m")
+	if d.id.Machine != "" && d.id.Machine != machine && from == "" {
+		from = d.id.Machine
+	}
 	d.id = Identity{Format: Format, Life: d.id.Life + 1, Boot: fmt.Sprintf("boot-%d", life), Previous: d.id.Boot, Earlier: earlier,
-		Machine: "m", Index: d.id.Index, Term: d.id.Term}
+		Machine: machine, MovedFrom: from, Index: d.id.Index, Term: d.id.Term}
 }
 
 func (d *simDisk) Facts() (DiskFacts, error) {
