@@ -36,6 +36,7 @@ type booter interface {
 	HandlePrepare(ctx context.Context, from string, req srvboot.Prepare) (srvboot.Reply, error)
 	HandleAccept(ctx context.Context, from string, req srvboot.Accept) (srvboot.Reply, error)
 	HandleOrder(ctx context.Context, o srvboot.Order) (srvboot.OrderReply, error)
+	HandleBirthOrder(ctx context.Context, from string, o srvboot.BirthOrder) (srvboot.Reply, error)
 }
 
 // admin is the port at which nodes speak to each other, and the socket at which the operator's commands reach this
@@ -53,7 +54,9 @@ type admin struct {
 	dnssec *dnssec
 	// order sees to an operator's order, wherever the leader is.
 	order func(context.Context, srvboot.Order) (srvboot.OrderReply, error)
-	log   *zap.Logger
+	// orderBirth sees to one that concerns every node.
+	orderBirth func(context.Context, srvboot.BirthOrder) (srvboot.OrderReply, error)
+	log        *zap.Logger
 }
 
 // peerHandler serves the other nodes.
@@ -71,6 +74,7 @@ func (a *admin) peerHandler() http.Handler {
 	})
 	mux.HandleFunc("POST /v1/prepare", handle(a, a.boot.HandlePrepare))
 	mux.HandleFunc("POST /v1/accept", handle(a, a.boot.HandleAccept))
+	mux.HandleFunc("POST /v1/birth", handle(a, a.boot.HandleBirthOrder))
 	mux.HandleFunc("POST /v1/order", handle(a, func(ctx context.Context, _ string, o srvboot.Order) (srvboot.OrderReply, error) {
 		return a.boot.HandleOrder(ctx, o)
 	}))
@@ -123,6 +127,7 @@ func (a *admin) socketHandler() http.Handler {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.status()) })
 	mux.HandleFunc("GET /v1/zone", a.serveZone)
 	mux.HandleFunc("POST /v1/order", a.serveOrder)
+	mux.HandleFunc("POST /v1/birth", a.serveBirthOrder)
 	a.dnssecHandlers(mux)
 	return mux
 }

@@ -151,3 +151,7 @@ func TestSocketInADeepDirectory(t *testing.T) {
 func (f fakeBoot) HandleOrder(context.Context, srvboot.Order) (srvboot.OrderReply, error) {
 	return srvboot.OrderReply{Done: true, Text: "done at " + f.state.Node}, nil
 }
+
+func (b fakeBoot) HandleBirthOrder(context.Context, string, srvboot.BirthOrder) (srvboot.Reply, error) {
+	return srvboot.Reply{}, nil
+}

@@ -84,6 +84,8 @@ func FuzzReverseZone(f *testing.F) {
 func FuzzAdminBody(f *testing.F) {
 	f.Add("/v1/prepare", `{"format":1,"ballot":{"n":7,"by":"infra1/r"},"digest":"d","run":"r"}`)
 	f.Add("/v1/accept", `{"format":1,"ballot":{"n":7,"by":"infra1/r"},"genesis":{"id":"x","members":[{"name":"infra0","peer_url":"https://x:2380"}]}}`)
+	f.Add("/v1/birth", `{"format":1,"op":"excuse","without":["infra1"]}`)
+	f.Add("/v1/birth", `{"op":"abandon","genesis":"x"}`)
 	f.Add("/v1/prepare", `{"ballot":null}{"ballot":[]}`)
 	f.Add("/v1/accept", strings.Repeat("[", 300))
 	f.Add("/v1/state?x=%zz", "")
@@ -106,7 +108,7 @@ func FuzzAdminBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, body string) {
 		method := http.MethodPost
 		switch path {
-		case "/v1/prepare", "/v1/accept":
+		case "/v1/prepare", "/v1/accept", "/v1/birth":
 		default:
 			path, method = "/v1/state", http.MethodGet
 		}

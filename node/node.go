@@ -29,8 +29,10 @@ type Config struct {
 	Strict bool
 	// DiskReplaced is the operator's word that a missing or different etcd disk is meant.
 	DiskReplaced bool
-	Version      string
-	Log          *zap.Logger
+	// Moved is the operator's word that the data came from another machine, where nothing runs on it any more.
+	Moved   bool
+	Version string
+	Log     *zap.Logger
 	// Reload receives when the Corefile is to be read again; it is never closed.
 	Reload <-chan struct{}
 }
@@ -195,7 +197,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 func (n *Node) serveAdmin(ctx context.Context) error {
 	o := n.options()
 	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status,
-		zone: n.zoneFile, zones: n.zoneNames, dnssec: n.dnssec, order: n.order, log: n.log.Named("admin")}
+		zone: n.zoneFile, zones: n.zoneNames, dnssec: n.dnssec, order: n.order, orderBirth: n.orderBirth, log: n.log.Named("admin")}
 	socket, err := listenSocket(o.Socket())
 	if err != nil {
 		return err

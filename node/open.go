@@ -203,7 +203,7 @@ func (n *Node) makeParts(o *Options) (err error) {
 	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,
 		OnStart: n.memLock.Record, Log: n.log})
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
-		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced,
+		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced, Moved: n.config.Moved,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.followers = newFollowers(n.log.Named("follow"), func() { n.publisher.prompts.send() })
 	n.followers.set(o)

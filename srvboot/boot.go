@@ -28,8 +28,10 @@ type BootOptions struct {
 	State func(*State)
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.
 	DiskReplaced bool
-	Log          *zap.Logger
-	Timing       Timing
+	// Moved is the operator's word that the data came from another machine, where nothing runs on it any more.
+	Moved  bool
+	Log    *zap.Logger
+	Timing Timing
 }
 
 // Boot decides how this node's member starts, takes part in its cluster's birth, and keeps the member running.
@@ -46,6 +48,7 @@ type Boot struct {
 
 	// Everything below belongs to the goroutine of Run.
 	ctx       context.Context
+	began     time.Time
 	run       string
 	home      Home
 	disk      DiskFacts
@@ -57,7 +60,7 @@ type Boot struct {
 	preflight preflight
 	plan      Plan
 	since     time.Time
-	told      bool // the plan's reason was logged
+	told      map[string]bool // what was logged of this row and action, by reason without its numbers
 	stirred   time.Time
 	round     *Round
 	ballot    Ballot
@@ -68,7 +71,9 @@ type Boot struct {
 	deaths    []Death
 	sight
 	list      listDate
-	seenAt    time.Time
+	seenAt    time.Time // when what was seen was last written, indexAt when indices were last looked at
+	indexAt   time.Time
+	reached   MemberState // of the own member at indexAt
 	wake      time.Time
 	steward   steward
 	admission *Admission           // the last learner that this node let in
@@ -76,10 +81,13 @@ type Boot struct {
 	removed   bool                 // the last member ended because its cluster removed it
 }
 
-// said is what HandleState answers from: a state, and what is remembered of those who ask.
+// said is what HandleState answers from: a state, and what is remembered of those who ask: when a member of theirs was
+// last heard to run, which counts from since.
 type said struct {
 	state State
 	seen  map[string]Sighting
+	ran   map[string]time.Time
+	since time.Time
 }
 
 // NewBoot returns a Boot that does nothing until Run.
@@ -91,6 +99,7 @@ func NewBoot(o BootOptions) *Boot {
 		o: o, events: make(chan func()), hints: make(chan string, 64), prompt: make(chan struct{}, 1),
 		changed: make(chan struct{}, 1), ended: make(chan struct{}), run: uuid.NewString(), peers: map[string]*peer{},
 	}
+	b.began = time.Now()
 	b.home = o.Home()
 	b.diskErr = errUnread
 	b.said.Store(&said{state: b.selfState()})
@@ -107,7 +116,7 @@ func (b *Boot) Run(ctx context.Context) error {
 	defer cancel()
 	b.ctx = ctx
 	now := time.Now()
-	b.stirred, b.moved, b.since = now, now, now
+	b.began, b.stirred, b.moved, b.since, b.indexAt = now, now, now, now, now
 	b.gather()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -257,9 +266,9 @@ func (b *Boot) save(m Marker) bool {
 // facts are those that Decide looks at.
 func (b *Boot) facts() Facts {
 	f := Facts{
-		Now: time.Now(), Home: b.home, Disk: b.disk, Run: b.run, Namesake: b.namesake.Answer,
+		Now: time.Now(), Home: b.home, Disk: b.disk, Run: b.run, Began: b.began, Namesake: b.namesake.Answer,
 		Peers: make(map[string]Answer, len(b.peers)), Preflight: b.preflight.failed,
-		DiskReplaced: b.o.DiskReplaced, ToldRemoved: b.removed,
+		DiskReplaced: b.o.DiskReplaced, Moved: b.o.Moved, ToldRemoved: b.removed,
 	}
 	if !b.preflight.valid && b.preflight.at.IsZero() {
 		f.Preflight = []string{"the checks have not run yet"}

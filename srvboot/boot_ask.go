@@ -14,8 +14,11 @@ type peer struct {
 	next  time.Time
 	// sent and seen number the questions: an answer to an older question does not replace a newer one.
 	sent, seen uint64
+	// ran is when it last said that its member runs.
+	ran time.Time
 	// settled is the applied index that it had reported when what was seen was written down before.
-	settled uint64
+	settled   uint64
+	settledOf string
 	// telling says that a message of the genesis protocol is under way; told names the last one.
 	telling bool
 	told    message
@@ -31,7 +34,7 @@ type preflight struct {
 
 // ask puts the question to every node whose turn it is.
 func (b *Boot) ask(now time.Time) {
-	names := look(b.facts()).askNames()
+	names := look(b.facts()).knownNames()
 	known := map[string]bool{}
 	for _, name := range names {
 		if name == b.home.Node {
@@ -144,6 +147,9 @@ func (b *Boot) heard(p *peer, number uint64, s State, err error) {
 		b.stirred = now
 	}
 	p.seen, p.At, p.State, p.Err = number, now, s, ""
+	if s.Member != nil {
+		p.ran = now
+	}
 	b.ballotMoved(s.Promised, now)
 	if s.Bundle == b.home.Bundle && s.SrvName == b.home.SrvName && b.diskErr == nil {
 		b.saveTombstones(s.Tombstones)

@@ -24,6 +24,11 @@ func (b *Boot) HandleState(from string) State {
 	if see, ok := said.seen[from]; ok {
 		s.Seen = &see
 	}
+	heard := said.since
+	if at, ok := said.ran[from]; ok {
+		heard = at
+	}
+	s.Quiet = int(time.Since(heard) / time.Second)
 	if b.o.State != nil {
 		b.o.State(&s)
 	}
@@ -60,6 +65,25 @@ func (b *Boot) handle(ctx context.Context, from string, decide func() Move) (Rep
 	}
 }
 
+// PlanBirthOrder says which nodes have to carry an order out; none when it is refused, and the reply says why.
+func (b *Boot) PlanBirthOrder(ctx context.Context, o BirthOrder) (tell []string, r OrderReply, err error) {
+	planned := make(chan struct{})
+	if !b.post(ctx, func() { tell, r = look(b.facts()).planBirthOrder(o); close(planned) }) {
+		return nil, OrderReply{}, errors.Join(ctx.Err(), errEnded)
+	}
+	select {
+	case <-planned:
+		return tell, r, nil
+	case <-b.ended:
+		return nil, OrderReply{}, errEnded
+	}
+}
+
+// HandleBirthOrder carries this node's part of an order out.
+func (b *Boot) HandleBirthOrder(ctx context.Context, from string, o BirthOrder) (Reply, error) {
+	return b.handle(ctx, from, func() Move { return OnBirthOrder(Self{Facts: b.facts(), From: from}, o) })
+}
+
 // grant saves before it replies.
 func (b *Boot) grant(from string, decide func() Move) Reply {
 	if b.unsure || b.diskErr != nil {
@@ -68,14 +92,19 @@ func (b *Boot) grant(from string, decide func() Move) Reply {
 	if b.unsure || b.diskErr != nil || b.member.runs() {
 		return Reply{Reason: b.home.Node + " cannot write its marker now, or runs already", State: b.said.Load().state}
 	}
-	move := decide()
+	move, before := decide(), b.phase()
 	if move.OK && move.Save && !b.save(move.Marker) {
 		move = no("%s cannot write its marker", b.home.Node)
+	}
+	if move.OK && b.phase().rank() < before.rank() { // who heard more of this run would take it for an old answer
+		b.newRun()
+		b.diskAt = time.Time{}
+		b.say()
 	}
 	if move.OK {
 		b.stirred = time.Now()
 		b.ballotMoved(b.disk.Marker.Promised, b.stirred)
-		if b.disk.Marker.Phase == Accepted {
+		if b.disk.Marker.Phase != before || b.disk.Marker.Phase == Accepted {
 			b.askAllNow()
 		}
 	} else {

@@ -99,10 +99,10 @@ func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome()}
 }
 
-// stillWelcome are the nodes that a person let in lately.
+// stillWelcome are the nodes that a person let in lately. A tombstone is a later word: a welcome takes back an earlier one.
 func (b *Boot) stillWelcome() (out []string) {
 	for node, at := range b.welcomed {
-		if time.Since(at) < orderLasts {
+		if time.Since(at) < orderLasts && !b.disk.Seen.Tombstones[node].Removed {
 			out = append(out, node)
 		}
 	}

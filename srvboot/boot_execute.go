@@ -1,8 +1,8 @@
 package srvboot
 
 import (
-	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,7 +13,7 @@ import (
 func (b *Boot) advance() bool {
 	now := time.Now()
 	if b.member.runs() {
-		return b.fenceRunning(now)
+		return b.watch(now)
 	}
 	if b.diskErr != nil || b.unsure {
 		b.planned(wait(20, "this node's memory cannot be read or written; see the log"), now)
@@ -57,24 +57,31 @@ func (b *Boot) execute(p Plan) bool {
 	return false
 }
 
-// planned notes a plan, and says once what a node waits for.
+// planned notes a plan, and says once what a node waits for. Reasons that differ in their numbers only, such as how far a
+// learner has come, are one reason; status has the latest.
 func (b *Boot) planned(p Plan, now time.Time) {
 	if p.Row != b.plan.Row || p.Action != b.plan.Action || p.Reason != b.plan.Reason || !reflect.DeepEqual(p.Claim, b.plan.Claim) {
 		if p.Row != b.plan.Row || p.Action != b.plan.Action {
 			b.since, b.stirred = now, now
+			b.told = map[string]bool{}
 		}
-		b.told = b.told && p.Row == b.plan.Row && p.Action == b.plan.Action && p.Reason == b.plan.Reason
 		b.plan = p
 		b.say()
 	}
-	if b.told || b.member.runs() || p.Action == New || p.Action == Restart {
+	kind := strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' {
+			return -1
+		}
+		return c
+	}, p.Reason)
+	if b.told[kind] || b.member.runs() || p.Action == New || p.Action == Restart {
 		return
 	}
 	if due := b.since.Add(b.o.Timing.Complain); now.Before(due) {
 		b.at(due)
 		return
 	}
-	b.told = true
+	b.told[kind] = true
 	b.o.Log.Warn("waiting", zap.Int("row", p.Row), zap.String("plan", string(p.Action)), zap.String("reason", p.Reason),
 		zap.String("hint", p.Hint), zap.Strings("for", p.For))
 }
@@ -111,6 +118,7 @@ func (b *Boot) stamp(nonce string, next func(device uint64) Marker) bool {
 		b.at(b.retry.until)
 		return false
 	}
+	b.disk.Identity.Index, b.disk.Identity.Term, b.disk.LastIndex = 0, 0, 0
 	if !b.save(next(device)) {
 		return false
 	}
@@ -193,20 +201,32 @@ func rebuild(f Facts) Marker {
 	return m
 }
 
-// fenceRunning stops a running member whose genesis has a successor.
-func (b *Boot) fenceRunning(now time.Time) bool {
-	p, fenced := rowSuccessor(look(b.facts()))
-	if !fenced {
-		b.planned(Plan{Row: b.plan.Row, Action: b.plan.Action, Reason: b.plan.Reason, MemberID: b.plan.MemberID}, now)
-		return false
+// watch stops a running member whose genesis has a successor, or whose disk turns out to be older than what somebody saw
+// of it who did not answer before.
+func (b *Boot) watch(now time.Time) bool {
+	s := look(b.facts())
+	if p, fenced := rowSuccessor(s); fenced {
+		b.end(p, now, "fenced: "+p.Reason)
+		return b.fence(p)
 	}
+	if why := s.runsOnOlderDisk(); why != "" {
+		b.end(wait(8, "this disk is older than what was seen of this node: %s", why), now, "it ran on an older disk: "+why)
+		b.retry.reset()
+		return true
+	}
+	b.planned(Plan{Row: b.plan.Row, Action: b.plan.Action, Reason: b.plan.Reason, MemberID: b.plan.MemberID}, now)
+	return false
+}
+
+// end stops the member by a plan, and reads the disk.
+func (b *Boot) end(p Plan, now time.Time, why string) {
 	b.planned(p, now)
 	if err := b.stopMember(); err != nil {
 		b.o.Log.Error("cannot stop the member", zap.Error(err))
 	}
-	b.buried(fmt.Sprintf("fenced: %s", p.Reason))
+	b.buried(why)
+	b.list = listDate{}
 	b.gather()
-	return b.fence(p)
 }
 
 // fence keeps the data of a cluster that was recovered elsewhere, and never serves it again.

@@ -79,6 +79,9 @@ func (b *Boot) spawn(l Launch) {
 			return
 		}
 	}
+	if b.disk.Identity.MovedFrom != "" && !b.settle() {
+		return
+	}
 	m, err := b.o.Launcher.Start(context.WithoutCancel(b.ctx), l)
 	if err != nil {
 		b.o.Log.Error("cannot start the member", zap.Error(err))
@@ -142,10 +145,12 @@ func (b *Boot) reported() {
 		b.askAllNow() // whoever waits for this member's port asks back
 	}
 	m := *b.disk.Marker
-	if s.Applied > 0 && b.member.known && (m.Phase != Running || m.MemberID == "") && m.Phase != Removed && m.Phase != FencedOff {
-		m.Phase, m.MemberID = Running, s.ID
+	votes := m.Learner && slices.ContainsFunc(s.Members, func(e MemberEntry) bool { return e.ID == s.ID && !e.IsLearner })
+	if s.Applied > 0 && b.member.known && (m.Phase != Running || m.MemberID == "" || votes) && m.Phase != Removed && m.Phase != FencedOff {
+		m.Phase, m.MemberID, m.Learner = Running, s.ID, m.Learner && !votes
 		b.save(m)
 	}
+	b.disk.LastIndex = max(b.disk.LastIndex, s.Applied)
 	b.list.take(s)
 	b.say()
 }

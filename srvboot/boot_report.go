@@ -1,13 +1,11 @@
 package srvboot
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 	"time"
 
 	"github.com/etcd-dns/etcd-dns/roster"
-	"go.uber.org/zap"
 )
 
 // Report is what this node knows of itself and of its cluster, for status and for the zone.
@@ -32,12 +30,13 @@ type Report struct {
 func (b *Boot) selfState() State {
 	s := State{
 		Format: Format, Bundle: b.home.Bundle, SrvName: b.home.SrvName, Node: b.home.Node, Run: b.run,
-		Life: b.disk.Identity.Life, Boot: b.disk.Identity.Boot, Machine: b.disk.Identity.Machine,
-		Phase: b.phase(), Digest: effectiveDigest(b.home, b.disk.Marker), Ask: b.home.Ask,
+		Life: b.disk.Identity.Life, Boot: b.disk.Identity.Boot, Chain: b.disk.Identity.chain(), Machine: b.disk.Identity.Machine,
+		Reached: b.disk.LastIndex,
+		Phase:   b.phase(), Digest: effectiveDigest(b.home, b.disk.Marker), Ask: b.home.Ask,
 		Initial: sortedMembers(b.home.Initial), Evidence: b.disk.Evidence, View: b.view, Plan: b.plan,
 	}
 	if m := b.disk.Marker; m != nil {
-		s.Promised, s.Accepted, s.Excused = m.Promised, m.Accepted, m.Excused
+		s.Promised, s.Accepted, s.Excused, s.Abandoned = m.Promised, m.Accepted, m.Excused, m.Abandoned
 		if m.Accepted != nil && m.Phase.unborn() {
 			s.Initial = m.Accepted.Genesis.Members
 		}
@@ -69,7 +68,15 @@ func (b *Boot) selfState() State {
 }
 
 // say makes the present state the one that others hear. It comes after every durable change and before the reply.
-func (b *Boot) say() { b.said.Store(&said{state: b.selfState(), seen: b.disk.Seen.Nodes}) }
+func (b *Boot) say() {
+	ran := map[string]time.Time{}
+	for name, p := range b.peers {
+		if !p.ran.IsZero() {
+			ran[name] = p.ran
+		}
+	}
+	b.said.Store(&said{state: b.selfState(), seen: b.disk.Seen.Nodes, ran: ran, since: b.began})
+}
 
 // publishReport stores the report and signals when it differs from the last one in more than the time of an answer.
 func (b *Boot) publishReport() {
@@ -105,57 +112,4 @@ func timelessAnswers(in map[string]Answer) map[string]Answer {
 		out[name] = a
 	}
 	return out
-}
-
-// remember writes down what was seen of the others (R9), never while a birth or a start is under way: it is one fsync
-// that nobody waits for.
-func (b *Boot) remember(now time.Time) {
-	busy := b.plan.Action == Birth || (b.plan.Action == New && !b.member.runs())
-	if busy || b.diskErr != nil || now.Sub(b.seenAt) < b.o.Timing.Remember {
-		return
-	}
-	b.rememberIndex()
-	next := b.disk.Seen
-	next.Format, next.Nodes = Format, maps.Clone(next.Nodes)
-	if next.Nodes == nil {
-		next.Nodes = map[string]Sighting{}
-	}
-	for name, p := range b.peers {
-		old := next.Nodes[name]
-		// The index was reported before the last writing, so at least that long ago.
-		if p.At.IsZero() || p.State.Boot == "" || p.State.Life < old.Life ||
-			p.State.Bundle != b.home.Bundle || p.State.SrvName != b.home.SrvName {
-			continue
-		}
-		see := Sighting{MemberID: old.MemberID, Life: p.State.Life, Boot: p.State.Boot, Machine: p.State.Machine, Index: old.Index}
-		if m := p.State.Member; m != nil {
-			if m.ID != old.MemberID {
-				old.Index, p.settled = 0, 0
-			}
-			see.MemberID, see.Index = m.ID, max(old.Index, p.settled)
-			p.settled = m.Applied
-		}
-		next.Nodes[name] = see
-	}
-	b.seenAt = now
-	if reflect.DeepEqual(next.Nodes, b.disk.Seen.Nodes) || len(next.Nodes) == 0 {
-		return
-	}
-	if err := b.o.Storage.SaveSeen(next); err != nil {
-		b.o.Log.Error("cannot write seen.json", zap.Error(err))
-		return
-	}
-	b.disk.Seen = next
-	b.say()
-}
-
-// rememberIndex writes down how far the own member came, so that an older image of the disk can be told (R9).
-func (b *Boot) rememberIndex() {
-	s, ok := b.member.state()
-	if !ok {
-		return
-	}
-	if err := b.o.Storage.SaveIndex(s.Applied, s.Term); err != nil {
-		b.o.Log.Error("cannot write identity.json", zap.Error(err))
-	}
 }

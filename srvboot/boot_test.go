@@ -57,9 +57,18 @@ func TestPowerCycleNeedsNobody(t *testing.T) {
 		r.start()
 		r.within(2*time.Second, "running", r.running(simNames(3)...))
 		r.stop()
-		r.start("n1")
-		r.within(time.Second, "n1 restarted alone", r.spawned("n1"))
-		r.start("n0", "n2")
+		r.start("n1") // it waits for a majority to say what it remembers, but not for ever
+		alone := r.within(12*time.Second, "n1 restarted alone", r.spawned("n1"))
+		if alone < hearFor {
+			t.Errorf("n1 restarted alone after %s, want %s", alone, hearFor)
+		}
+		r.stop()
+		r.start()
+		together := r.within(2*time.Second, "restarted together", r.spawned(simNames(3)...))
+		if together > 20*time.Millisecond { // some round trips of a millisecond, not a period of polling
+			t.Errorf("the rack restarted after %s", together)
+		}
+		t.Logf("alone after %s, together after %s", alone, together)
 		r.within(2*time.Second, "running", r.running(simNames(3)...))
 	})
 }

@@ -14,6 +14,7 @@ import (
 type etcdDir struct {
 	data                Data
 	memberID, clusterID string
+	lastIndex           uint64
 	// why says what was seen, for a person to read; empty for none.
 	why string
 }
@@ -146,7 +147,7 @@ const touchFile = ".touch"
 
 // classifyWAL is for a directory with a write-ahead log that etcd can read.
 func (d *Disk) classifyWAL(log walFacts, m *Marker) etcdDir {
-	out := etcdDir{memberID: hexID(log.nodeID), clusterID: hexID(log.clusterID)}
+	out := etcdDir{memberID: hexID(log.nodeID), clusterID: hexID(log.clusterID), lastIndex: log.lastIndex}
 	if m != nil {
 		if why := notOurs(out, *m); why != "" {
 			out.data, out.why = Alien, why

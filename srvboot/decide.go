@@ -29,7 +29,7 @@ func Decide(f Facts) Plan {
 func (s *situation) checked(p Plan) Plan {
 	starts := p.Action == New || p.Action == Restart || p.Action == Existing || p.Action == Birth || p.Action == Ask
 	if !starts || len(s.f.Preflight) == 0 {
-		return p
+		return s.spawnable(p)
 	}
 	return Plan{
 		Row: p.Row, Action: Wait, Hint: "etcd-dns check",
@@ -159,7 +159,8 @@ func rowUnmounted(s *situation) (Plan, bool) {
 // addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
 	gone := s.phase == Removed || s.empty() && s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
-	if id := s.memberID(); s.f.Disk.Data == HasMember && s.phase == Running && s.lives != nil && id != "" {
+	ran := s.f.Disk.Data == HasMember && s.phase == Running || s.f.Disk.Data == Stub && s.phase == Joining
+	if id := s.memberID(); ran && s.lives != nil && id != "" {
 		_, listed := s.lives.byID(id)
 		reached := s.f.Disk.Identity.Index
 		gone = gone || !listed && (s.f.ToldRemoved || reached > 0 && s.lives.Applied > reached)
@@ -176,6 +177,11 @@ func rowRemoved(s *situation) (Plan, bool) {
 		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
+	tombstone := s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
+	if s.marker.Learner && s.phase != Removed && !tombstone && ran {
+		return Plan{Row: 7, Action: SetAside, Reason: fmt.Sprintf("learner %s was removed from its cluster before it had a vote; this node asks again",
+			s.memberID())}, true
+	}
 	p := Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
 		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}
 	switch url := s.f.Home.peerURL(); {
@@ -190,22 +196,27 @@ func rowRemoved(s *situation) (Plan, bool) {
 // rowRolledBack is row 8. Besides a member's data it guards every start as new: an old image of a disk on which the
 // member had not run yet looks as if it never ran.
 func rowRolledBack(s *situation) (Plan, bool) {
-	why := s.ranLater()
-	if s.f.Disk.Data == HasMember && why == "" {
-		why = s.brokenChain()
-	}
+	why := s.rolledBack()
 	if why == "" {
 		return Plan{}, false
 	}
 	const older = "this disk is older than what was seen of this node: %s"
 	if s.lives == nil {
-		return wait(8, older, why).hint("put the latest disk back, or start the other members: etcd-dns status").waitsFor(s.silent...), true
+		return wait(8, older, why).hint(s.hintOlder()).waitsFor(s.silent...), true
 	}
 	if p, ok := rowJoin(s); ok { // nothing in etcd/ to keep
 		p.Row, p.Reason = 8, fmt.Sprintf(older+"; %s", why, p.Reason)
 		return p, true
 	}
 	return Plan{Row: 8, Action: SetAside, Reason: fmt.Sprintf(older+"; %s serves the cluster", why, s.lives.Node)}, true
+}
+
+// hintOlder is what leads out for a disk that is older than what was seen. A single member has nobody to ask.
+func (s *situation) hintOlder() string {
+	if len(s.electorate()) < 2 {
+		return "put the latest etcd/ back; to go on from the older data: rm identity.json in the data directory"
+	}
+	return "put the latest disk back, or start the other members: etcd-dns status"
 }
 
 // rowMember is row 9: data that nothing speaks against is restarted, whether or not anybody else answers.

@@ -90,7 +90,7 @@ func rowBlank(s *situation) (Plan, bool) {
 // birthBlocked says what stands in the way of birth by R1, the lasting obstacles first.
 func (s *situation) birthBlocked(row int) (Plan, bool) {
 	for _, check := range [...]func(*situation) (Plan, bool){
-		ownGround, ownEvidence, permission, foreigners, silence, othersEvidence, digests, excuses, readiness,
+		ownGround, ownEvidence, permission, foreigners, abandonment, silence, othersEvidence, digests, excuses, readiness,
 	} {
 		if p, blocked := check(s); blocked {
 			p.Row = row
@@ -139,6 +139,24 @@ func foreigners(s *situation) (Plan, bool) {
 		hint("give every node the same bundle, from one etcd-dns init").waitsFor(nodesOf(s.foreign)...), true
 }
 
+// abandonment is a genesis that some refuse for ever while others hold it: it goes neither forward nor back by itself.
+func abandonment(s *situation) (Plan, bool) {
+	for _, a := range s.fresh {
+		by, id := a.Node, ""
+		if g := s.genesis(); g != nil && slices.Contains(a.State.Abandoned, g.ID) {
+			id = g.ID
+		}
+		if acc := a.State.Accepted; acc != nil && slices.Contains(s.marker.Abandoned, acc.Genesis.ID) {
+			by, id = s.f.Home.Node, acc.Genesis.ID
+		}
+		if id != "" {
+			return wait(0, "%s was told to refuse genesis %s for ever, and not every member was", by, id).
+				hint("etcd-dns recover birth --abandon " + id).waitsFor(a.Node), true
+		}
+	}
+	return Plan{}, false
+}
+
 func silence(s *situation) (Plan, bool) {
 	if len(s.silent) == 0 {
 		return Plan{}, false
@@ -148,7 +166,7 @@ func silence(s *situation) (Plan, bool) {
 		parts = append(parts, n+s.whySilent(n))
 	}
 	return wait(0, "birth needs an answer of every node; waiting for %s", strings.Join(parts, ", ")).
-		hint("start it there: systemctl start etcd-dns; if a node is dead on arrival, make the rack without it: etcd-dns init").
+		hint(s.birthHint()).
 		waitsFor(s.silent...), true
 }
 
@@ -202,9 +220,13 @@ func excuses(s *situation) (Plan, bool) {
 		if s.isExcused(a.Node) || slices.Equal(own, sortedNames(a.State.Excused)) {
 			continue
 		}
+		if slices.Contains(a.State.Excused, s.f.Home.Node) {
+			return wait(0, "a person had birth go on without this node (%s says so): it joins when the cluster is born", a.Node).
+				waitsFor(a.Node), true
+		}
 		return wait(0, "%s excuses [%s] from birth, this node [%s]", a.Node,
 			strings.Join(a.State.Excused, " "), strings.Join(own, " ")).
-			hint("put the same data directories back, or make the rack anew: etcd-dns init").waitsFor(a.Node), true
+			hint("etcd-dns recover birth" + withoutFlags(sortedNames(append(slices.Clone(own), a.State.Excused...)))).waitsFor(a.Node), true
 	}
 	return Plan{}, false
 }

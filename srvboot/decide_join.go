@@ -67,6 +67,6 @@ func enrolled(f Facts, p Plan, stamp string, device uint64) Marker {
 	if m.Accepted == nil || !m.Accepted.Genesis.same(*p.Genesis) {
 		m.Accepted = &Acceptance{Genesis: *p.Genesis}
 	}
-	m.Phase, m.MemberID, m.Stamp, m.EtcdDevice = Joining, p.MemberID, stamp, device
+	m.Phase, m.MemberID, m.Learner, m.Stamp, m.EtcdDevice = Joining, p.MemberID, true, stamp, device
 	return m
 }

@@ -20,7 +20,7 @@ var decideNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func caseFacts() Facts {
 	names := simNames(3)
 	h := Home{Bundle: "b1", Node: "n0", Initial: simInitial(names...), Ask: names, BirthUntil: decideNow.Add(time.Hour)}
-	f := Facts{Now: decideNow, Home: h, Run: "r0", Peers: map[string]Answer{},
+	f := Facts{Now: decideNow, Home: h, Run: "r0", Began: decideNow.Add(-time.Minute), Peers: map[string]Answer{},
 		Disk: DiskFacts{Data: None, Identity: Identity{Life: 3, Boot: "boot3", Previous: "boot2", Machine: "m0"}}}
 	for _, n := range names[1:] {
 		f.Peers[n] = Answer{Node: n, At: decideNow.Add(-time.Second), State: State{Format: Format, Bundle: "b1", Node: n, Run: "r-" + n,
@@ -50,6 +50,9 @@ func disk(d Data) mod { return func(f *Facts) { f.Disk.Data = d } }
 func own(p Phase) mod {
 	return func(f *Facts) {
 		g, ids := caseGenesis()
+		if len(f.Home.Initial) == 1 {
+			g.Members = f.Home.Initial
+		}
 		m := startMarker(f.Home, nil)
 		m.Phase, m.Promised = p, Ballot{N: 4, By: "n1/r-n1"}
 		if p.rank() >= Accepted.rank() {
@@ -140,6 +143,50 @@ func grown(l []MemberEntry) []MemberEntry {
 
 func seen(node string, s Sighting) mod { return theirs(node, func(st *State) { st.Seen = &s }) }
 
+// The facts of R9.
+func began(ago time.Duration) mod { return func(f *Facts) { f.Began = decideNow.Add(-ago) } }
+func moved(f *Facts)              { f.Disk.Identity.MovedFrom = "m9" }
+func log50(f *Facts)              { f.Disk.LastIndex = 50 }
+func longChain(f *Facts) {
+	f.Disk.Identity = Identity{Life: 7, Boot: "boot7", Previous: "boot6", Earlier: []string{"boot5", "boot4", "boot3"}, Machine: "m0"}
+}
+
+// quiet makes both peers say for how many seconds they have heard of no run.
+func quiet(n1, n2 int) mod {
+	return func(f *Facts) {
+		theirs("n1", func(s *State) { s.Quiet = n1 })(f)
+		theirs("n2", func(s *State) { s.Quiet = n2 })(f)
+	}
+}
+
+// ranAt makes n1 remember this node's member in a life of its present chain, or a later one, at an index.
+func ranAt(life, index uint64) mod {
+	return func(f *Facts) {
+		_, ids := caseGenesis()
+		seen("n1", Sighting{MemberID: ids["n0"], Life: life, Boot: fmt.Sprint("boot", life), Index: index})(f)
+	}
+}
+
+// serves keeps what n1 remembers.
+func serves(f *Facts) { theirs("n1", serving(nil))(f) }
+
+// alone is a cluster of n0 only; it comes before own.
+func alone(f *Facts) {
+	f.Home.Initial, f.Home.Ask = simInitial("n0"), []string{"n0"}
+	f.Peers = map[string]Answer{}
+}
+
+// older1 makes this node remember n1 later than n1 is.
+func older1(f *Facts) {
+	_, ids := caseGenesis()
+	f.Disk.Seen = Seen{Nodes: map[string]Sighting{"n1": {MemberID: ids["n1"], Life: 2, Boot: "b", Index: 90}}}
+	theirs("n1", func(s *State) { s.Life, s.Boot, s.Reached = 3, "c", 80 })(f)
+}
+
+func five(l []MemberEntry) []MemberEntry {
+	return append(grown(l), MemberEntry{ID: "00000000000000cc", Name: "n4", PeerURLs: []string{"https://n4.rack1.example.com:2380"}})
+}
+
 func decideCases() []struct {
 	name string
 	mods []mod
@@ -173,9 +220,9 @@ func decideCases() []struct {
 		{"7 removed, URL taken", []mod{disk(HasMember), own(Removed), theirs("n1", serving(learner0))}},
 		{"7 our ID is no longer listed, and etcd says so", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)), func(f *Facts) { f.ToldRemoved = true }}},
 		{"7 our ID is no longer listed, later than we ever were", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)),
-			theirs("n1", func(s *State) { s.Member.Applied = 51 }), func(f *Facts) { f.Disk.Identity.Index = 50 }}},
+			theirs("n1", func(s *State) { s.Member.Applied = 51 }), func(f *Facts) { f.Disk.Identity.Index, f.Disk.LastIndex = 50, 50 }}},
 		{"9 a list that may be older than our addition", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)),
-			theirs("n1", func(s *State) { s.Member.Applied = 50 }), func(f *Facts) { f.Disk.Identity.Index = 50 }}},
+			theirs("n1", func(s *State) { s.Member.Applied = 50 }), func(f *Facts) { f.Disk.Identity.Index, f.Disk.LastIndex = 50, 50 }}},
 		{"8 a later life is remembered", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 4, Boot: "boot4"})}},
 		{"8 another run of this life", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 3, Boot: "bootX"})}},
 		{"8 another run before this one", []mod{disk(HasMember), own(Running), seen("n1", Sighting{Life: 2, Boot: "bootX"})}},
@@ -189,6 +236,36 @@ func decideCases() []struct {
 			_, ids := caseGenesis()
 			seen("n1", Sighting{MemberID: ids["n0"], Index: 57})(f)
 		}}},
+		{"8 an index beyond our log", []mod{disk(HasMember), own(Running), log50, ranAt(1, 51)}},
+		{"8 an index beyond our log, lives", []mod{disk(HasMember), own(Running), log50, ranAt(1, 51), serves}},
+		{"8 a later life of a stamped disk", []mod{disk(Stamped), own(Born), ranAt(4, 0)}},
+		{"8 only etcd/ is older", []mod{disk(HasMember), own(Running), log50, func(f *Facts) { f.Disk.Identity.Index = 51 }}},
+		{"8 only etcd/ is older, a single member", []mod{disk(HasMember), alone, own(Running), log50, func(f *Facts) { f.Disk.Identity.Index = 51 }}},
+		{"8 a run long ago that is not in the chain", []mod{disk(HasMember), own(Running), longChain, func(f *Facts) {
+			seen("n1", Sighting{Life: 4, Boot: "bootX"})(f)
+		}}},
+		{"9 a run long ago that is in the chain", []mod{disk(HasMember), own(Running), longChain, func(f *Facts) {
+			seen("n1", Sighting{Life: 4, Boot: "boot4"})(f)
+		}}},
+		{"9 the index of an earlier member of this node", []mod{disk(HasMember), own(Running), log50,
+			seen("n1", Sighting{MemberID: "00000000000000aa", Life: 9, Boot: "bootX", Index: 99})}},
+		{"9 just started, nobody answers yet", []mod{disk(HasMember), own(Running), began(9 * time.Second), silent("n1", "x"), silent("n2", "x")}},
+		{"9 just started, one of two others answers", []mod{disk(HasMember), own(Running), began(0), silent("n2", "x")}},
+		{"9 just started, one of four others answers", []mod{disk(HasMember), own(Running), began(0), theirs("n1", serving(five)), silent("n2", "x")}},
+		{"9 ten seconds alone", []mod{disk(HasMember), own(Running), began(10 * time.Second), silent("n1", "x"), silent("n2", "x")}},
+		{"9 a single member asks nobody", []mod{disk(HasMember), alone, own(Running), began(0)}},
+		{"9 another one runs on an older disk", []mod{disk(HasMember), own(Running), lives, older1}},
+		{"9 another machine, nobody answers", []mod{disk(HasMember), own(Running), moved, silent("n1", "x"), silent("n2", "x")}},
+		{"9 another machine, others have just started", []mod{disk(HasMember), own(Running), moved, quiet(9, 3)}},
+		{"9 another machine, a majority is sure", []mod{disk(HasMember), own(Running), moved, quiet(10, 3)}},
+		{"9 another machine, the leader has a stream to it", []mod{disk(HasMember), own(Running), moved, quiet(60, 60), serves, func(f *Facts) {
+			_, ids := caseGenesis()
+			theirs("n1", func(s *State) { s.Member.Links = []Link{{ID: ids["n0"], Quiet: 4}} })(f)
+		}}},
+		{"9 another machine, by the operator's word", []mod{disk(HasMember), own(Running), moved, quiet(0, 0), func(f *Facts) { f.Moved = true }}},
+		{"9 another machine, a single member", []mod{disk(HasMember), alone, own(Running), moved}},
+		{"13 another machine, stamped", []mod{disk(Stamped), own(Born), moved, quiet(0, 0)}},
+		{"13 just started, nobody answers yet", []mod{disk(Stamped), own(Born), began(time.Second), silent("n1", "x"), silent("n2", "x")}},
 		{"9 restart alone", []mod{disk(HasMember), own(Running), silent("n1", "timeout"), silent("n2", "timeout")}},
 		{"9 restart, checks fail", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Preflight = []string{"ports-free: 2380 is held by etcd (pid 7)"} }}},
 		{"9 marker lost, nobody", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, silent("n1", "x"), silent("n2", "x")}},

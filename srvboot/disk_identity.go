@@ -5,7 +5,19 @@ import (
 	"fmt"
 )
 
-// BeginLife counts a start of this node: it makes {life+1, a new boot nonce, the nonce before it, machine} durable and
+// keptBoots is how many nonces an identity keeps besides this run's and the one before: who was down for that many
+// starts of a node still knows its disk by them.
+const keptBoots = 30
+
+// chain are the nonces of the lives before this one, the latest first.
+func (i Identity) chain() []string {
+	if i.Previous == "" {
+		return nil
+	}
+	return append([]string{i.Previous}, i.Earlier...)
+}
+
+// BeginLife counts a start of this node: it makes {life+1, a new boot nonce, the nonces before it, machine} durable and
 // returns them. nonce must return a different value each time. An identity that cannot be read is an error, because the
 // chain of nonces would break.
 func (d *Disk) BeginLife(nonce func() string, machine string) (Identity, error) {
@@ -13,9 +25,17 @@ func (d *Disk) BeginLife(nonce func() string, machine string) (Identity, error) 
 	if _, err := d.read(identityFile, &id); err != nil {
 		return Identity{}, withHint(err, "etcd-dns status; a restored copy of the file must be the newest one")
 	}
+	earlier := id.chain()
+	id.Earlier = earlier[:min(len(earlier), keptBoots)]
 	id.Previous, id.Boot = id.Boot, nonce()
 	if id.Boot == "" || id.Boot == id.Previous {
 		return Identity{}, errors.New("begin a life: the boot nonce is empty or repeats the previous one")
+	}
+	if id.MovedFrom == "" && id.Machine != "" && machine != "" && id.Machine != machine {
+		id.MovedFrom = id.Machine
+	}
+	if id.MovedFrom == machine { // and back
+		id.MovedFrom = ""
 	}
 	id.Format, id.Machine = Format, machine
 	id.Life++
@@ -34,6 +54,15 @@ func (d *Disk) SaveIndex(index, term uint64) error {
 		}
 		id.Index, id.Term = max(id.Index, index), max(id.Term, term)
 		return true
+	})
+}
+
+// Settle forgets the machine that the data came from.
+func (d *Disk) Settle() error {
+	return d.updateIdentity(func(id *Identity) bool {
+		changed := id.MovedFrom != ""
+		id.MovedFrom = ""
+		return changed
 	})
 }
 

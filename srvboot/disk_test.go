@@ -179,6 +179,34 @@ func TestUnknownFieldsAreKept(t *testing.T) {
 	}
 }
 
+// TestMachines: a disk in another machine says so until that is settled, or until it is back.
+func TestMachines(t *testing.T) {
+	dir := t.TempDir()
+	d := testDisk(dir)
+	n := 0
+	for _, c := range []struct {
+		machine, from string
+		settle        bool
+	}{{"m0", "", false}, {"m1", "m0", false}, {"m1", "m0", false}, {"m0", "", false}, {"m1", "m0", true}, {"m1", "", false}, {"m0", "m1", false}, {"m2", "m1", false}} {
+		id, err := d.BeginLife(func() string { n++; return fmt.Sprint("boot", n) }, c.machine)
+		do(t, err)
+		if id.MovedFrom != c.from {
+			t.Errorf("life %d on %s: moved from %q, want %q", id.Life, c.machine, id.MovedFrom, c.from)
+		}
+		if c.settle {
+			do(t, d.Settle())
+		}
+	}
+	for range keptBoots + 5 {
+		_, err := d.BeginLife(func() string { n++; return fmt.Sprint("boot", n) }, "m1")
+		do(t, err)
+	}
+	id := mustFacts(t, dir).Identity
+	if chain := id.chain(); len(chain) != keptBoots+1 || chain[0] != fmt.Sprint("boot", n-1) || chain[keptBoots] != fmt.Sprint("boot", n-1-keptBoots) {
+		t.Errorf("the chain is %v", chain)
+	}
+}
+
 func TestLives(t *testing.T) {
 	dir := t.TempDir()
 	d := testDisk(dir)
@@ -188,7 +216,13 @@ func TestLives(t *testing.T) {
 	for i, boot := range []string{"a", "b", "c"} {
 		id, err := d.BeginLife(next, fmt.Sprint("machine", i))
 		do(t, err)
+		if want.Previous != "" {
+			want.Earlier = []string{want.Previous}
+		}
 		want.Life, want.Previous, want.Boot, want.Machine = want.Life+1, want.Boot, boot, fmt.Sprint("machine", i)
+		if i > 0 {
+			want.MovedFrom = "machine0" // until it is settled
+		}
 		if diff := cmp.Diff(want, id); diff != "" {
 			t.Errorf("-want +got\n%s", diff)
 		}

@@ -26,6 +26,8 @@ type DiskFacts struct {
 	Data Data
 	// MemberID and ClusterID are read from the write-ahead log, 16 hexadecimal digits; empty without a readable one.
 	MemberID, ClusterID string
+	// LastIndex is the raft index up to which the write-ahead log goes, 0 without one.
+	LastIndex uint64
 	// Marker is nil when there is none; MarkerError says why there is one that cannot be used.
 	Marker      *Marker
 	MarkerError string
@@ -86,8 +88,9 @@ type Facts struct {
 	Disk DiskFacts
 	// Peers holds the last answer of every node of Home.Ask but this one, and of those heard of, by name.
 	Peers map[string]Answer
-	// Run is the nonce of this run, see State.Run.
-	Run string
+	// Run is the nonce of this run, see State.Run. Began is since when it asks the others.
+	Run   string
+	Began time.Time
 	// Namesake is the last answer to a question put to this node's own name: another run's answer means that two
 	// processes have the name.
 	Namesake Answer
@@ -97,4 +100,6 @@ type Facts struct {
 	Preflight []string
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.
 	DiskReplaced bool
+	// Moved is the operator's word that the data came from another machine, where nothing runs on it any more.
+	Moved bool
 }

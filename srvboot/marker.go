@@ -78,10 +78,14 @@ type Marker struct {
 	// Abandoned are genesis IDs that this node refuses for ever; Excused are nodes that birth does not wait for.
 	Abandoned []string `json:"abandoned,omitempty"`
 	Excused   []string `json:"excused,omitempty"`
+	// Finished is a genesis that this node accepted, and that a person had born without its dead members.
+	Finished string `json:"finished,omitempty"`
 	// Stamp is the nonce written into etcd/stamp before the directory is used.
 	Stamp string `json:"stamp,omitempty"`
 	// MemberID is the etcd member ID, 16 hexadecimal digits, once it is known.
 	MemberID string `json:"member_id,omitempty"`
+	// Learner says that this node has not seen its member vote yet. If it is removed before that, no person did it.
+	Learner bool `json:"learner,omitempty"`
 	// EtcdDevice is the device number of etcd/ when it was stamped; another one means that a disk is not mounted.
 	EtcdDevice uint64 `json:"etcd_dev,omitempty"`
 
@@ -94,19 +98,24 @@ type Identity struct {
 	Format int `json:"format"`
 	// Life counts the starts of this node.
 	Life uint64 `json:"life"`
-	// Boot is this run's nonce, Previous the one before it.
-	Boot     string `json:"boot"`
-	Previous string `json:"previous,omitempty"`
-	// Machine is the machine id of the host.
-	Machine string `json:"machine"`
-	// Index and Term are the highest applied raft index and term that this node has seen itself reach.
+	// Boot is this run's nonce, Previous the one before it, Earlier those before that, the latest first.
+	Boot     string   `json:"boot"`
+	Previous string   `json:"previous,omitempty"`
+	Earlier  []string `json:"earlier,omitempty"`
+	// Machine is the machine id of the host. MovedFrom is that of the host before, until it is known that the run there is
+	// gone.
+	Machine   string `json:"machine"`
+	MovedFrom string `json:"moved_from,omitempty"`
+	// Index and Term are the highest applied raft index and term that this node has seen itself reach, five seconds late:
+	// by then the log that holds them is on disk.
 	Index uint64 `json:"index"`
 	Term  uint64 `json:"term"`
 
 	Unknown map[string]json.RawMessage `json:"-"`
 }
 
-// Sighting is what a node remembers of another one.
+// Sighting is what a node remembers of the last run of another one's member. A run that does not follow from it, which
+// is one of an older disk or of a clone, does not replace it; a new member ID does.
 type Sighting struct {
 	MemberID string `json:"member_id,omitempty"`
 	Life     uint64 `json:"life"`

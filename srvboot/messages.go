@@ -15,6 +15,13 @@ type State struct {
 	Boot    string    `json:"boot"`
 	Machine string    `json:"machine"`
 	Seen    *Sighting `json:"seen,omitempty"`
+	// Chain are the boot nonces of the lives before this one, the latest first, as far as they are kept.
+	Chain []string `json:"chain,omitempty"`
+	// Reached is the raft index that the sender's log goes up to; of a running member, what it applied if that is more.
+	Reached uint64 `json:"reached,omitempty"`
+	// Quiet is for how many seconds the sender has heard of no running member of the node that asked. It counts from the
+	// sender's start.
+	Quiet int `json:"quiet,omitempty"`
 
 	// Run names the time during which the sender's memory is whole: a new nonce at every start, and whenever the
 	// sender finds its marker gone. A promise is asked of one run, so it says something about that run's disk.
@@ -24,6 +31,8 @@ type State struct {
 	Promised Ballot      `json:"promised"`
 	Accepted *Acceptance `json:"accepted,omitempty"`
 	Excused  []string    `json:"excused,omitempty"`
+	// Abandoned are the genesis IDs that the sender refuses for ever.
+	Abandoned []string `json:"abandoned,omitempty"`
 	// Digest is that of the sender's Home; Ask are the names that it would wait for.
 	Digest string   `json:"digest"`
 	Ask    []string `json:"ask,omitempty"`

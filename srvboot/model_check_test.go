@@ -2,9 +2,7 @@ package srvboot
 
 import (
 	"fmt"
-	"hash/maphash"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -67,13 +65,13 @@ func keyPhase(b *strings.Builder, p Phase, promised Ballot, a *Acceptance) {
 // inspect checks what must hold in every world, and notes who may have voted together.
 func (w *world) inspect() {
 	if len(w.ghost.born) > 1 && len(w.ghost.wiped) < w.m.n {
-		panic(violation{fmt.Sprintf("P1: born twice: %v", w.ghost.born), w})
+		panic(violation{fmt.Sprintf("P1: born twice: %v", w.ghost.born), w.trail})
 	}
 	voters := map[string][]string{}
 	for i := range w.nodes {
 		n := &w.nodes[i]
 		if n.cluster != "" && n.marker != nil && n.marker.Accepted != nil && n.marker.Accepted.Genesis.ClusterID != n.cluster {
-			panic(violation{"P3: the log is of another cluster than the marker", w})
+			panic(violation{"P3: the log is of another cluster than the marker", w.trail})
 		}
 		if n.up && n.member && n.data == HasMember && n.marker.Accepted != nil {
 			g := n.marker.Accepted.Genesis.ID
@@ -152,99 +150,6 @@ func (w *world) all(i int, impatient bool) *world {
 	return c
 }
 
-// search explores breadth first, up to a number of worlds, and returns the violation that it met. Every so many worlds
-// it checks that the world heals.
-func search(first *world, limit, healEvery int) (found string, seen int, whole bool) {
-	defer caught(&found)
-	seed := maphash.MakeSeed()
-	known := map[uint64]bool{}
-	front := []*world{first}
-	for len(front) > 0 {
-		var next []*world
-		for _, w := range front {
-			for _, e := range w.events() {
-				c := e.do()
-				if c == nil {
-					continue
-				}
-				c.inspect()
-				k := maphash.String(seed, c.key())
-				if known[k] {
-					continue
-				}
-				known[k] = true
-				seen++
-				if seen%healEvery == 0 {
-					if why := c.heal(); why != "" {
-						return violation{"P9: no way out: " + why, c}.String(), seen, false
-					}
-				}
-				if seen >= limit {
-					return "", seen, false
-				}
-				next = append(next, c)
-			}
-		}
-		front = next
-	}
-	return "", seen, true
-}
-
-func caught(found *string) {
-	switch v := recover().(type) {
-	case nil:
-	case violation:
-		*found = v.String()
-	default:
-		panic(v)
-	}
-}
-
-// walk explores at random.
-func walk(m *model, seed uint64, steps int) (found string) {
-	defer caught(&found)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	w := m.world()
-	for range steps {
-		events := w.events()
-		if c := events[rng.IntN(len(events))].do(); c != nil {
-			w = c
-			w.inspect()
-		}
-	}
-	if why := w.heal(); why != "" {
-		return violation{"P9: no way out: " + why, w}.String()
-	}
-	return ""
-}
-
-// play goes through a script: each line is the beginning of an event's name. What cannot happen is left out.
-func play(m *model, script []string) (found string) {
-	defer caught(&found)
-	if why := m.after(script).heal(); why != "" {
-		return "P9: no way out: " + why
-	}
-	return ""
-}
-
-// after is the world after a script.
-func (m *model) after(script []string) *world {
-	w := m.world()
-	for _, line := range script {
-		for _, e := range w.events() {
-			if !strings.HasPrefix(e.name, line) {
-				continue
-			}
-			if c := e.do(); c != nil {
-				w = c
-				w.inspect()
-			}
-			break
-		}
-	}
-	return w
-}
-
 func fromEnv(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 		return n
@@ -255,7 +160,8 @@ func fromEnv(name string, otherwise int) int {
 // TestModel explores births with faults, breadth first: from blank disks, and from the turns of a birth where a fault
 // hurts most. ETCD_DNS_MODEL_STATES and ETCD_DNS_MODEL_WALKS ask for more.
 func TestModel(t *testing.T) {
-	limit := fromEnv("ETCD_DNS_MODEL_STATES", 10000)
+	t.Parallel()
+	limit := fromEnv("ETCD_DNS_MODEL_STATES", 4000)
 	worst := budget{crash: 1, wipe: 1, ballot: 1, edit: 1}
 	total := 0
 	for _, c := range []struct {
@@ -279,7 +185,7 @@ func TestModel(t *testing.T) {
 	} {
 		m := newModel(c.n, c.b)
 		m.loose = c.loose
-		found, seen, whole := search(m.after(lines(c.from)), limit, 50)
+		found, seen, whole := search(after(m.world(), lines(c.from)), limit, 50)
 		total += seen
 		t.Logf("n=%d %+v after %d events: %d states, all of them: %v", c.n, c.b, len(lines(c.from)), seen, whole)
 		if found != "" {
@@ -290,11 +196,12 @@ func TestModel(t *testing.T) {
 }
 
 func TestModelWalks(t *testing.T) {
-	for seed := range uint64(fromEnv("ETCD_DNS_MODEL_WALKS", 150)) {
+	t.Parallel()
+	for seed := range uint64(fromEnv("ETCD_DNS_MODEL_WALKS", 80)) {
 		for _, n := range []int{2, 3, 5} {
 			m := newModel(n, budget{crash: 3, wipe: (n - 1) / 2, edit: 1, ballot: 3})
 			m.loose = true
-			if found := walk(m, seed, 250); found != "" {
+			if found := walk(m.world(), seed, 250); found != "" {
 				t.Fatalf("n=%d seed %d: %s", n, seed, found)
 			}
 		}

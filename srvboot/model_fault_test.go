@@ -129,11 +129,11 @@ func (w *world) handle(m mmsg) Move {
 }
 
 // faults are what may happen to node i and its disk.
-func (w *world) faults(i int) []event {
-	var out []event
+func (w *world) faults(i int) []event[*world] {
+	var out []event[*world]
 	n := w.nodes[i]
 	if n.up && w.left.crash > 0 {
-		out = append(out, event{w.homeName(i) + " crashes", func() *world {
+		out = append(out, event[*world]{w.homeName(i) + " crashes", func() *world {
 			c := w.clone(fmt.Sprintf("n%d crashes", i))
 			c.left.crash--
 			x := &c.nodes[i]
@@ -142,7 +142,7 @@ func (w *world) faults(i int) []event {
 		}})
 	}
 	if !n.up {
-		out = append(out, event{w.homeName(i) + " starts", func() *world {
+		out = append(out, event[*world]{w.homeName(i) + " starts", func() *world {
 			c := w.clone(fmt.Sprintf("n%d starts", i))
 			c.nodes[i].up = true
 			c.nodes[i].lives++
@@ -153,7 +153,7 @@ func (w *world) faults(i int) []event {
 		}
 	}
 	if w.left.edit > 0 {
-		out = append(out, event{w.homeName(i) + " is edited", func() *world {
+		out = append(out, event[*world]{w.homeName(i) + " is edited", func() *world {
 			c := w.clone(fmt.Sprintf("n%d's Corefile is edited", i))
 			c.left.edit--
 			c.nodes[i].edited = !n.edited
@@ -163,11 +163,11 @@ func (w *world) faults(i int) []event {
 	return out
 }
 
-func (w *world) wipes(i int) []event {
+func (w *world) wipes(i int) []event[*world] {
 	n := w.nodes[i]
-	var out []event
+	var out []event[*world]
 	lose := func(what string, f func(x *mnode)) {
-		out = append(out, event{w.homeName(i) + " loses its " + what, func() *world {
+		out = append(out, event[*world]{w.homeName(i) + " loses its " + what, func() *world {
 			c := w.clone(fmt.Sprintf("n%d loses its %s", i, what))
 			c.left.wipe--
 			c.ghost.wiped = maps.Clone(w.ghost.wiped)

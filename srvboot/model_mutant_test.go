@@ -64,11 +64,11 @@ func TestModelMutants(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := newModel(3, budget{crash: 3, wipe: 1, ballot: 2})
 			m.loose = true
-			if found := play(m, c.script); found != "" {
+			if found := play(m.world(), c.script); found != "" {
 				t.Errorf("the rules themselves fail: %s", found)
 			}
 			m.mut = c.mut
-			found := play(m, c.script)
+			found := play(m.world(), c.script)
 			if !strings.HasPrefix(found, c.wants) {
 				t.Errorf("the mutant survives: %s", found)
 			}

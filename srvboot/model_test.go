@@ -172,44 +172,38 @@ func (w *world) state(i int) State {
 	return s
 }
 
-// event is something that may happen next; do returns nil when it changes nothing.
-type event struct {
-	name string
-	do   func() *world
-}
-
 // events are all that may happen next.
-func (w *world) events() []event {
-	var out []event
+func (w *world) events() []event[*world] {
+	var out []event[*world]
 	for i := range w.nodes {
 		node := w.homeName(i)
 		if w.nodes[i].up {
 			out = append(out, w.asks(i)...)
-			out = append(out, event{node + " acts", func() *world { return w.act(i, false) }})
+			out = append(out, event[*world]{node + " acts", func() *world { return w.act(i, false) }})
 			if w.left.ballot > 0 {
-				out = append(out, event{node + " gives up", func() *world { return w.act(i, true) }})
+				out = append(out, event[*world]{node + " gives up", func() *world { return w.act(i, true) }})
 			}
-			out = append(out, event{node + " writes", func() *world { return w.write(i) }})
+			out = append(out, event[*world]{node + " writes", func() *world { return w.write(i) }})
 		}
 		out = append(out, w.faults(i)...)
 	}
 	for _, key := range slices.Sorted(maps.Keys(w.net)) {
 		m := w.net[key]
-		out = append(out, event{key + " with reply", func() *world { return w.deliver(m, true) }},
-			event{key + " without reply", func() *world { return w.deliver(m, false) }})
+		out = append(out, event[*world]{key + " with reply", func() *world { return w.deliver(m, true) }},
+			event[*world]{key + " without reply", func() *world { return w.deliver(m, false) }})
 	}
 	return out
 }
 
 // asks refreshes what node i knows.
-func (w *world) asks(i int) []event {
+func (w *world) asks(i int) []event[*world] {
 	if !w.m.loose {
-		return []event{{w.homeName(i) + " asks all", func() *world { return w.askAll(i) }}}
+		return []event[*world]{{w.homeName(i) + " asks all", func() *world { return w.askAll(i) }}}
 	}
-	var out []event
+	var out []event[*world]
 	for j := range w.nodes {
 		if j != i && w.nodes[j].up {
-			out = append(out, event{w.homeName(i) + " asks " + w.homeName(j), func() *world {
+			out = append(out, event[*world]{w.homeName(i) + " asks " + w.homeName(j), func() *world {
 				c := w.clone(fmt.Sprintf("n%d asks n%d", i, j))
 				c.heard(i, j, w.state(j))
 				return c
@@ -249,7 +243,7 @@ func (w *world) act(i int, impatient bool) *world {
 	f := w.facts(i)
 	p := Decide(f)
 	if p.Action == New && !slices.Contains([]int{10, 12, 13}, p.Row) || p.Action == Birth && p.Row != 11 && p.Row != 15 {
-		panic(violation{fmt.Sprintf("P11: row %d says %s", p.Row, p.Action), w})
+		panic(violation{fmt.Sprintf("P11: row %d says %s", p.Row, p.Action), w.trail})
 	}
 	if impatient && p.Action != Birth {
 		return nil
@@ -292,24 +286,26 @@ func (w *world) executeNew(i int, p Plan) {
 		}
 	default:
 		if n.marker == nil || n.marker.Phase.unborn() {
-			panic(violation{"P2: spawned as new without a durable birth", w})
+			panic(violation{"P2: spawned as new without a durable birth", w.trail})
 		}
 		if w.ghost.mixed[p.Genesis.ID+"/"+w.homeName(i)] {
-			panic(violation{"P2: new again under an ID that may have voted", w})
+			panic(violation{"P2: new again under an ID that may have voted", w.trail})
 		}
 		n.data, n.member, n.cluster = Stub, true, p.Genesis.ClusterID
 	}
 }
 
+func (w *world) path() *step { return w.trail }
+
 // violation is what the search stops at.
 type violation struct {
-	what string
-	w    *world
+	what  string
+	trail *step
 }
 
 func (v violation) String() string {
 	var lines []string
-	for s := v.w.trail; s != nil; s = s.prev {
+	for s := v.trail; s != nil; s = s.prev {
 		lines = append(lines, s.what)
 	}
 	slices.Reverse(lines)

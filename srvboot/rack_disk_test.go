@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +20,11 @@ type simDisk struct {
 	wal    *simWAL
 	aside  []*simWAL
 	id     Identity
-	extra  []string // more evidence
-	vol    string
-	moved  bool // another device
+	// machine is the one that the disk is in; "m" while it is empty.
+	machine string
+	extra   []string // more evidence
+	vol     string
+	moved   bool // another device
 
 	snapshots []string
 
@@ -41,6 +44,7 @@ const (
 // simWAL is what a member writes.
 type simWAL struct {
 	member, cluster string
+	index           uint64
 	entries         bool
 	broken          bool
 }
@@ -50,7 +54,12 @@ var errDisk = errors.New("no space left on device")
 func (d *simDisk) newLife(life uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.id = Identity{Format: Format, Life: max(d.id.Life+1, 1), Boot: fmt.Sprintf("boot-%d", life), Previous: d.id.Boot, Machine: "m"}
+	earlier, from, machine := d.id.chain(), d.id.MovedFrom, cmp.Or(d.machine, "m")
+	if d.id.Machine != "" && d.id.Machine != machine && from == "" {
+		from = d.id.Machine
+	}
+	d.id = Identity{Format: Format, Life: d.id.Life + 1, Boot: fmt.Sprintf("boot-%d", life), Previous: d.id.Boot, Earlier: earlier,
+		Machine: machine, MovedFrom: from, Index: d.id.Index, Term: d.id.Term}
 }
 
 func (d *simDisk) Facts() (DiskFacts, error) {
@@ -72,7 +81,7 @@ func (d *simDisk) Facts() (DiskFacts, error) {
 		f.Evidence = append(f.Evidence, "etcd/")
 	}
 	if d.wal != nil {
-		f.MemberID, f.ClusterID = d.wal.member, d.wal.cluster
+		f.MemberID, f.ClusterID, f.LastIndex = d.wal.member, d.wal.cluster, d.wal.index
 	}
 	return f, nil
 }
@@ -118,6 +127,7 @@ func (d *simDisk) SaveSeen(s Seen) error     { return d.write(func() { d.seen = 
 func (d *simDisk) SaveIndex(index, term uint64) error {
 	return d.write(func() { d.id.Index, d.id.Term = max(d.id.Index, index), max(d.id.Term, term) })
 }
+func (d *simDisk) Settle() error { return d.write(func() { d.id.MovedFrom = "" }) }
 func (d *simDisk) SaveSnapshot(why string, write func(io.Writer) error) (string, error) {
 	var b strings.Builder
 	if err := write(&b); err != nil {
@@ -126,7 +136,7 @@ func (d *simDisk) SaveSnapshot(why string, write func(io.Writer) error) (string,
 	return why, d.write(func() { d.snapshots = append(d.snapshots, why) })
 }
 func (d *simDisk) Stamp(nonce string) (uint64, error) {
-	return 42, d.write(func() { d.stamp = nonce })
+	return 42, d.write(func() { d.stamp, d.id.Index, d.id.Term = nonce, 0, 0 })
 }
 
 func (d *simDisk) SetAside(string) (string, error) {

@@ -63,7 +63,7 @@ func Reconcile(f ChangeFacts) NextChange {
 		r.next.Waits[f.Home.Node] = "etcd has alarms: " + strings.Join(f.Self.Alarms, ", ")
 		return r.next
 	}
-	if !r.learner() && !r.replace() {
+	if !r.removal() && !r.learner() && !r.replace() {
 		r.join()
 	}
 	return r.next
@@ -103,6 +103,28 @@ func (r *reconciler) link(id string) (Link, bool) {
 		return Link{}, false
 	}
 	return r.f.Self.Links[i], true
+}
+
+// removal finishes what a person ordered: the tombstone is durable, the order's own attempt may have failed. It reports
+// whether it did.
+func (r *reconciler) removal() bool {
+	for _, e := range r.f.Self.Members {
+		node := entryNode(e)
+		if !r.f.Disk.Seen.Tombstones[node].Removed {
+			continue
+		}
+		why := againstRemoval(r.f.Self, e)
+		if e.ID == r.f.Self.ID {
+			why = "it leads"
+		}
+		if why != "" {
+			r.wait(node, "a person removed it, and its member stays for now: %s; to try again: etcd-dns member remove %s", why, node)
+			continue
+		}
+		r.change(RemoveMember, e, node, "ordered: a person removed %s", node)
+		return true
+	}
+	return false
 }
 
 // learner sees to the learner, if there is one, and reports whether there is.
@@ -169,12 +191,7 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	f := r.f
 	n := len(f.Self.Members)
 	link, linked := r.link(e.ID)
-	connected := 1
-	for _, l := range f.Self.Links {
-		if l.ID != e.ID && l.Quiet == 0 {
-			connected++
-		}
-	}
+	connected := r.connected(e.ID)
 	remembered := f.Disk.Seen.Nodes[a.Node].Machine
 	since, claimed := f.ClaimSince[a.Node]
 	welcome := slices.Contains(f.Welcomed, a.Node)
@@ -205,6 +222,18 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	return ""
 }
 
+// connected counts the voters that the leader hears, itself included, but for one.
+func (r *reconciler) connected(but string) int {
+	n := 1
+	for _, l := range r.f.Self.Links {
+		e, ok := (&living{List: r.f.Self.Members}).byID(l.ID)
+		if ok && !e.IsLearner && l.ID != but && l.Quiet == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func admits(lines []GenesisMember, node string) bool {
 	_, ok := Genesis{Members: lines}.member(node)
 	return ok
@@ -217,6 +246,7 @@ func quorum(n int) int { return n/2 + 1 }
 func (r *reconciler) join() {
 	for _, a := range r.claims() {
 		claim := a.State.Claim
+		voters, connected := len(r.f.Self.Members), r.connected("") // there is no learner
 		line, admitted := (Genesis{Members: r.f.Home.Admitted}).member(a.Node)
 		listed := slices.ContainsFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, claim.PeerURL) })
 		welcome := slices.Contains(r.f.Welcomed, a.Node)
@@ -229,6 +259,8 @@ func (r *reconciler) join() {
 			r.wait(a.Node, "no node line of this node's Corefile names %s", a.Node)
 		case admitted && line.PeerURL != claim.PeerURL:
 			r.wait(a.Node, "it asks for %s, and this node's Corefile gives it %s", claim.PeerURL, line.PeerURL)
+		case voters > 1 && connected < quorum(voters+1): // etcd refuses it (server/etcdserver/server.go mayAddMember)
+			r.wait(a.Node, "a cluster of %d takes in another member while %d are connected, and %d are", voters, quorum(voters+1), connected)
 		default:
 			r.change(AddLearner, MemberEntry{PeerURLs: []string{claim.PeerURL}}, a.Node, "%s asks to join at %s", a.Node, claim.PeerURL)
 			return

@@ -68,6 +68,10 @@ func learns(match uint64, near time.Duration) leaderMod {
 	}
 }
 
+func tombstone(node string) leaderMod {
+	return func(f *ChangeFacts) { f.Disk.Seen.Tombstones = map[string]Tombstone{node: {Count: 1, Removed: true}} }
+}
+
 func edit(f func(*ChangeFacts)) leaderMod { return f }
 
 func reconcileCases() []struct {
@@ -126,6 +130,10 @@ func reconcileCases() []struct {
 		{"a new node", []leaderMod{asks}},
 		{"a new node without a line", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial(simNames(3)...) })}},
 		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
+		{"a new node, a voter is down", []leaderMod{asks, edit(func(f *ChangeFacts) { f.links(ids["n2"]).Quiet = 1 })}},
+		{"a removal that did not take place", []leaderMod{tombstone("n2")}},
+		{"a removal that did not take place, of the leader", []leaderMod{tombstone("n0")}},
+		{"a removal that did not take place, and would take the quorum", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
 		{"a new node and a blank one", []leaderMod{asks, lost("n2", 60), saved}},
 		{"a new node and a blank one that waits", []leaderMod{asks, lost("n2", 2)}},
 		{"a learner is behind", []leaderMod{learns(100, 0)}},

@@ -22,6 +22,8 @@ type Storage interface {
 	SaveSeen(s Seen) error
 	// SaveIndex remembers the highest applied index and term that the own member reached; it never goes back.
 	SaveIndex(index, term uint64) error
+	// Settle forgets Identity.MovedFrom: this machine is the node's from here on.
+	Settle() error
 	// Stamp makes the etcd directory with a stamp of that nonce, and returns the directory's device number.
 	Stamp(nonce string) (device uint64, err error)
 	// SaveSnapshot keeps what write writes as a snapshot, and returns its path; a failed one is not kept. The latest few

@@ -76,7 +76,7 @@ func (s *situation) findBorn() {
 		if m == nil || !m.Serving || len(m.Members) == 0 || g.Generation < s.born[0].State.Accepted.Genesis.Generation {
 			continue
 		}
-		if own := s.genesis(); own != nil && !own.same(g) && own.Generation >= g.Generation {
+		if own := s.genesis(); own != nil && !s.phase.unborn() && !own.same(g) && own.Generation >= g.Generation {
 			continue // another genesis is not ours to join
 		}
 		s.lives = &living{Node: a.Node, List: m.Members, Applied: m.Applied}
@@ -116,12 +116,15 @@ func (s *situation) empty() bool { return s.f.Disk.Data == None || s.f.Disk.Data
 func (s *situation) isExcused(node string) bool { return slices.Contains(s.marker.Excused, node) }
 
 // askNames are all names that R1 waits for: the own ones and those that a node which counts waits for.
-func (s *situation) askNames() []string {
+func (s *situation) askNames() []string { return slices.DeleteFunc(s.knownNames(), s.isExcused) }
+
+// knownNames are all names that are asked; an excused node may be back.
+func (s *situation) knownNames() []string {
 	names := slices.Clone(s.f.Home.Ask)
 	for _, a := range s.fresh {
 		names = append(names, a.State.Ask...)
 	}
-	return slices.DeleteFunc(sortedNames(names), s.isExcused)
+	return sortedNames(names)
 }
 
 // namedBy are the nodes that wait for a name which this node's configuration does not hold.
@@ -146,6 +149,9 @@ func (s *situation) decided() (why string, ok bool) {
 	own := s.marker.Accepted
 	if own == nil || s.phase != Accepted {
 		return "", false
+	}
+	if s.marker.Finished == own.Genesis.ID {
+		return "a person had it finished without its dead members", true
 	}
 	for _, a := range s.born {
 		ran := a.State.Phase == Born || a.State.Phase == Running

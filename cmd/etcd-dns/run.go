@@ -36,6 +36,7 @@ func newRun() *cobra.Command {
 	p.flags(cmd)
 	cmd.Flags().BoolVar(&c.Strict, "strict", false, "refuse a wrong Corefile at start instead of starting from the last good one")
 	cmd.Flags().BoolVar(&c.DiskReplaced, "disk-replaced", false, "the disk of the etcd directory was replaced on purpose")
+	cmd.Flags().BoolVar(&c.Moved, "moved", false, "the data came from another machine on purpose, and nothing runs on it there any more")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return cmd
 }

@@ -1,0 +1,168 @@
+package srvboot
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// image is what a disk holds now; putting it back forgets what came after.
+func (d *simDisk) image() (back func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	marker, seen, stamp, id := d.marker, d.seen, d.stamp, d.id
+	wal := *d.wal
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		again := wal
+		d.marker, d.seen, d.stamp, d.id, d.wal = marker, seen, stamp, id, &again
+	}
+}
+
+// writes has the cluster acknowledge entries.
+func (r *rack) writes(n uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.clusters {
+		c.commit += n
+	}
+}
+
+// TestOlderImageIsReplaced: the image is of this life or of an earlier one; in both cases the log alone tells nothing.
+func TestOlderImageIsReplaced(t *testing.T) {
+	for _, restarts := range []int{0, 1, 3} {
+		inRack(t, 3, func(r *rack) {
+			born3(r)
+			d := r.nodes["n2"].disk
+			old, back := d.wal.member, d.image()
+			for range restarts {
+				r.stop("n2")
+				r.start("n2")
+				r.within(10*time.Second, "n2 is back", r.running("n0", "n1", "n2"))
+				time.Sleep(3 * time.Second) // it is heard of
+			}
+			r.writes(10)
+			time.Sleep(11 * time.Second)
+			r.stop("n2")
+			back()
+			r.start("n2")
+			r.within(40*time.Second, "n2 votes under a new ID", func() bool {
+				d.mu.Lock()
+				fresh := d.wal != nil && d.wal.member != old
+				d.mu.Unlock()
+				return fresh && r.votersAre("n0", "n1", "n2")()
+			})
+			// Its lives began long ago, its member is new: no start of it is a rollback of the old one.
+			now := d.wal.member
+			time.Sleep(11 * time.Second)
+			r.stop("n2")
+			r.start("n2")
+			r.within(10*time.Second, "n2 is back", r.running("n0", "n1", "n2"))
+			if d.wal.member != now {
+				t.Errorf("after %d restarts: replaced once more", restarts)
+			}
+		})
+	}
+}
+
+// TestWipedNodeRestarts: the lives of a wiped disk begin anew, below those that the others remember of its old member.
+func TestWipedNodeRestarts(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		for range 4 {
+			r.stop("n2")
+			r.start("n2")
+			r.within(10*time.Second, "n2 is back", r.running("n0", "n1", "n2"))
+			time.Sleep(3 * time.Second)
+		}
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.start("n2")
+		r.within(40*time.Second, "n2 is replaced", func() bool { return len(r.removals) == 1 && r.votersAre("n0", "n1", "n2")() })
+		time.Sleep(11 * time.Second)
+		r.stop("n2")
+		r.start("n2")
+		r.within(10*time.Second, "n2 is back", r.running("n0", "n1", "n2"))
+		if len(r.removals) != 1 {
+			t.Errorf("removals: %+v, want one", r.removals)
+		}
+	})
+}
+
+// TestOlderImageBesideOneWhoKnows: n0 is down. n2 starts alone on an older disk, since nobody answers; n1, which saw it later,
+// comes up after that. They must not work together, and they do not, until n0 is back.
+func TestOlderImageBesideOneWhoKnows(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		back := r.nodes["n2"].disk.image()
+		r.writes(10)
+		time.Sleep(11 * time.Second)
+		r.stop()
+		back()
+		r.start("n2")
+		r.within(15*time.Second, "n2 starts alone", r.spawned("n2"))
+		r.start("n1")
+		r.within(5*time.Second, "n2 stops", r.waits("n2", 8))
+		r.never(time.Minute, "they form a quorum", func() bool {
+			m := r.nodes["n1"].report().Member
+			return m != nil && m.Serving
+		})
+		r.start("n0")
+		r.within(time.Minute, "n2 is replaced", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
+// TestOtherMachineIsCooledDown: the blank disk of another machine waits, however often it says so.
+func TestOtherMachineIsCooledDown(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.stop("n2")
+		d := r.nodes["n2"].disk
+		d.wipe()
+		d.machine = "another"
+		r.start("n2")
+		r.never(otherMachine-5*time.Second, "it was let in before its time", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removals) > 0 })
+		r.within(time.Minute, "n2 votes", func() bool { return len(r.removals) == 1 && r.votersAre("n0", "n1", "n2")() })
+	})
+}
+
+// TestMovedDisk: a disk in another machine starts once a majority is sure, and alone not at all.
+func TestMovedDisk(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		d := r.nodes["n2"].disk
+		id := d.wal.member
+		r.stop("n2")
+		d.machine = "another"
+		r.start("n2")
+		took := r.within(20*time.Second, "n2 runs", r.running("n0", "n1", "n2"))
+		if took < 9*time.Second || d.wal.member != id || d.id.MovedFrom != "" {
+			t.Errorf("after %v as %s, moved from %q; want ten seconds, %s and nothing", took, d.wal.member, d.id.MovedFrom, id)
+		}
+		r.stop()
+		d.machine = "a third"
+		r.start("n2")
+		r.never(time.Minute, "n2 starts alone", r.spawned("n2"))
+		if h := r.nodes["n2"].report().Plan.Hint; h == "" {
+			t.Error("no hint")
+		}
+		r.start("n0", "n1")
+		r.within(20*time.Second, "all run", r.running("n0", "n1", "n2"))
+	})
+}
+
+// TestRemovalIsFinished: a person removed a member, and the step itself was lost.
+func TestRemovalIsFinished(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		for _, n := range r.nodes {
+			n.disk.mu.Lock()
+			n.disk.seen.Tombstones = map[string]Tombstone{"n2": {Count: 1, Removed: true}}
+			n.disk.mu.Unlock()
+		}
+		r.stop("n0", "n1")
+		r.start("n0", "n1")
+		r.within(time.Minute, "n2 is out", func() bool { v, _ := r.members(); return slices.Equal(v, []string{"n0", "n1"}) })
+	})
+}

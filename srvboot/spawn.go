@@ -1,0 +1,112 @@
+package srvboot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// hearFor is how long a member of several waits at its start for a majority to say what it remembers (R9).
+	hearFor = 10 * time.Second
+	// quietElsewhere is for how many seconds a node must have heard of no run on another machine.
+	quietElsewhere = 10
+)
+
+// spawnable turns a start into waiting while what the others remember is not known, or speaks against it (R9).
+func (s *situation) spawnable(p Plan) Plan {
+	if p.Action != New && p.Action != Restart && p.Action != Existing {
+		return p
+	}
+	for _, check := range [...]func(*situation) (Plan, bool){elsewhere, heard, olderElsewhere} {
+		if w, blocked := check(s); blocked {
+			w.Row, w.Reason = p.Row, p.Reason+", but "+w.Reason
+			return w
+		}
+	}
+	return p
+}
+
+// electorate are the nodes of the members of this node's cluster by the latest list that was heard of, else by its birth.
+func (s *situation) electorate() []string {
+	var names []string
+	index, g := uint64(0), s.genesis()
+	for _, a := range s.born {
+		m := a.State.Member
+		if m != nil && len(m.Members) > 0 && m.Applied >= index && (g == nil || g.same(a.State.Accepted.Genesis)) {
+			names, index = memberNames(bootMembers(m.Members)), m.Applied
+		}
+	}
+	if names == nil && g != nil && len(g.Members) > 0 {
+		names = memberNames(g.Members)
+	}
+	if names == nil {
+		names = memberNames(s.f.Home.Initial)
+	}
+	return names
+}
+
+// heard holds a member of several back until a majority, this node included, said what it remembers of it, or for ten
+// seconds: then it may start, since what speaks against it stops it later (Boot.watch), and alone it is no quorum.
+func heard(s *situation) (Plan, bool) {
+	var missing []string
+	names := s.electorate()
+	for _, n := range names {
+		if n != s.f.Home.Node && !slices.ContainsFunc(s.fresh, func(a Answer) bool { return a.Node == n }) {
+			missing = append(missing, n)
+		}
+	}
+	if len(names) < 2 || len(names)-len(missing) >= quorum(len(names)) || s.f.Now.Sub(s.f.Began) >= hearFor {
+		return Plan{}, false
+	}
+	return wait(0, "a majority of its cluster has to say first what it remembers of this node (or %s pass); no answer of %s yet",
+		hearFor, strings.Join(missing, ", ")).waitsFor(missing...), true
+}
+
+// olderElsewhere does not lend a quorum to a member that runs on an older disk.
+func olderElsewhere(s *situation) (Plan, bool) {
+	node, why := s.othersRolledBack()
+	if node == "" {
+		return Plan{}, false
+	}
+	return wait(0, "%s runs on a disk that is older than what was seen of it, and has to stop first: %s", node, why).
+		hint("etcd-dns status, on " + node).waitsFor(node), true
+}
+
+// elsewhere holds a disk back that comes from another machine until a majority is sure that nothing runs there any more:
+// the disk may be a copy.
+func elsewhere(s *situation) (Plan, bool) {
+	id := s.f.Disk.Identity
+	if id.MovedFrom == "" || s.f.Moved {
+		return Plan{}, false
+	}
+	names, sure := s.electorate(), 1
+	var why []string
+	for _, a := range s.fresh {
+		switch {
+		case s.hearsOf(a):
+			why = append(why, a.Node+" hears of a member that runs under its ID")
+			sure -= len(names)
+		case slices.Contains(names, a.Node) && a.State.Quiet >= quietElsewhere:
+			sure++
+		case slices.Contains(names, a.Node):
+			why = append(why, fmt.Sprintf("%s has heard of no such run for %d s", a.Node, a.State.Quiet))
+		}
+	}
+	if sure >= quorum(len(names)) && len(names) > 1 {
+		return Plan{}, false
+	}
+	text := fmt.Sprintf("this is machine %s, and the disk comes from machine %s: a majority has to be sure for %d s that the member does not run there any more",
+		id.Machine, id.MovedFrom, quietElsewhere)
+	if len(why) > 0 {
+		text += "; " + strings.Join(why, ", ")
+	}
+	return wait(0, "%s", text).hint("if nothing runs there: etcd-dns run --moved").waitsFor(names...), true
+}
+
+// hearsOf reports whether a node's member leads and has a stream to this node's member.
+func (s *situation) hearsOf(a Answer) bool {
+	m := a.State.Member
+	return m != nil && slices.ContainsFunc(m.Links, func(l Link) bool { return l.ID == s.memberID() && l.Quiet < quietFor })
+}
