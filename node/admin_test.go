@@ -148,10 +148,11 @@ func TestSocketInADeepDirectory(t *testing.T) {
 	conn.Close()
 }
 
-func (b fakeBoot) HandleOrder(context.Context, srvboot.Order) (srvboot.OrderReply, error) {
-	return srvboot.OrderReply{Done: true, Text: "done at " + b.state.Node}, nil
+func (f fakeBoot) HandleOrder(context.Context, srvboot.Order) (srvboot.OrderReply, error) {
+	return srvboot.OrderReply{Done: true, Text: "done at " + f.state.Node}, nil
 }
 
-func (b fakeBoot) HandleBirthOrder(context.Context, string, srvboot.BirthOrder) (srvboot.Reply, error) {
+func (f fakeBoot) HandleBirthOrder(_ context.Context, from string, _ srvboot.BirthOrder) (srvboot.Reply, error) {
+	f.from <- from
 	return srvboot.Reply{}, nil
 }
