@@ -152,6 +152,7 @@ func (f fakeBoot) HandleOrder(context.Context, srvboot.Order) (srvboot.OrderRepl
 	return srvboot.OrderReply{Done: true, Text: "done at " + f.state.Node}, nil
 }
 
-func (b fakeBoot) HandleBirthOrder(context.Context, string, srvboot.BirthOrder) (srvboot.Reply, error) {
+func (f fakeBoot) HandleBirthOrder(_ context.Context, from string, _ srvboot.BirthOrder) (srvboot.Reply, error) {
+	f.from <- from
 	return srvboot.Reply{}, nil
 }

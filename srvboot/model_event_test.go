@@ -199,7 +199,7 @@ type faulter func(budget func(*mbudget) *int, what string, do func(c *mworld, x 
 // rollbacks put an older image of a disk back, or a copy of it into the last machine.
 func (w *mworld) rollbacks(i int, fault faulter) {
 	s := w.slots[i]
-	always := func(b *mbudget) *int { one := 1; return &one }
+	always := func(*mbudget) *int { one := 1; return &one }
 	if s.image != nil {
 		fault(always, "gets its image back", func(c *mworld, x *slot) {
 			c.ghost.older = with(c.ghost.older, x.image.memberID)
@@ -237,7 +237,7 @@ func (w *mworld) cuts(i int, fault faulter) {
 			continue
 		}
 		if slices.Contains(w.cut, [2]int{i, j}) {
-			free := func(b *mbudget) *int { one := 1; return &one }
+			free := func(*mbudget) *int { one := 1; return &one }
 			fault(free, fmt.Sprintf("reaches n%d again", j), func(c *mworld, _ *slot) {
 				c.cut = slices.DeleteFunc(slices.Clone(c.cut), func(p [2]int) bool { return p == [2]int{i, j} })
 			})

@@ -15,9 +15,9 @@ func (mut memberMutant) lie(f Facts) Facts {
 			a.State.Seen = nil
 		}
 		if adm := a.State.Admission; mut.anyRun && adm != nil {
-			any := *adm
-			any.Run = f.Run
-			a.State.Admission = &any
+			forged := *adm
+			forged.Run = f.Run
+			a.State.Admission = &forged
 		}
 		f.Peers[name] = a
 	}

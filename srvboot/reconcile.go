@@ -83,9 +83,8 @@ func (r *reconciler) change(op ChangeOp, e MemberEntry, node, format string, arg
 	r.next.Change = c
 }
 
-func (r *reconciler) wait(node, format string, args ...any) bool {
+func (r *reconciler) wait(node, format string, args ...any) {
 	r.next.Waits[node] = fmt.Sprintf(format, args...)
-	return false
 }
 
 // answer is what a node that counts said last.
