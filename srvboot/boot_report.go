@@ -119,7 +119,8 @@ func (b *Boot) remember(now time.Time) {
 	for name, p := range b.peers {
 		old := next.Nodes[name]
 		// The index was reported before the last writing, so at least that long ago.
-		if p.At.IsZero() || p.State.Boot == "" || p.State.Life < old.Life ||
+		another := p.State.Member != nil && old.MemberID != "" && p.State.Member.ID != old.MemberID // on a new disk, whose lives begin anew
+		if p.At.IsZero() || p.State.Boot == "" || p.State.Life < old.Life && !another ||
 			p.State.Bundle != b.home.Bundle || p.State.SrvName != b.home.SrvName {
 			continue
 		}

@@ -29,6 +29,8 @@ func (s *situation) brokenChain() string {
 		see := a.State.Seen
 		switch {
 		case see == nil || see.Boot == "":
+		case see.MemberID != "" && s.marker.MemberID != "" && see.MemberID != s.marker.MemberID:
+			// Another member of this node's, on a disk that is gone: its lives are not this disk's.
 		case see.Life > own.Life:
 			return fmt.Sprintf("%s saw life %d, this is life %d", a.Node, see.Life, own.Life)
 		case see.Life == own.Life && see.Boot != own.Boot,
