@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS = -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build test unit lab race fuzz lint bench bench-Boot bench-DNS bench-Null bench-Large bench-Publish clean
+.PHONY: build test unit lab campaign race fuzz lint bench bench-Boot bench-DNS bench-Null bench-Large bench-Publish clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/etcd-dns ./cmd/etcd-dns
@@ -22,6 +22,20 @@ unit:
 lab:
 	@./lab/install.sh
 	$(GO) test -timeout 25m -v ./lab
+
+# campaign torments racks of real processes with random faults, see docs/campaign.md. The same SEED is the same sequence; FIRST goes
+# on where another run ended, STOCK=true torments stock etcd. A line of JSON for every round goes to LOG.
+SEED ?= 1
+ROUNDS ?= 50
+RACKS ?= 2
+FIRST ?= 0
+STOCK ?= false
+LOG ?= campaign.log
+campaign:
+	@./lab/install.sh
+	$(GO) test -c -o bin/lab.test ./lab
+	cd lab && ../bin/lab.test -test.v -test.timeout 0 -test.run '^TestCampaign$$' -campaign.seed $(SEED) -campaign.rounds $(ROUNDS) \
+	  -campaign.racks $(RACKS) -campaign.first $(FIRST) -campaign.stock=$(STOCK) -campaign.log $(abspath $(LOG))
 
 # race needs a C compiler.
 race:

@@ -23,7 +23,7 @@ func TestFullDisk(t *testing.T) {
 		return strings.Replace(s, "etcdsrv {", "etcdsrv {\n        ephemeral yes", 1)
 	}})
 	const name = "infra0"
-	full := smallDisk(t, l, name)
+	full := smallDisk(t, l, name, "1m")
 	l.Start(name)
 	l.WaitHealthy()
 	w := l.watchSerials(l.Domain, name)
@@ -65,7 +65,7 @@ func TestFullDisk(t *testing.T) {
 
 // smallDisk gives a node a data directory that full fills to the last octet, and empties again. Its member's data has
 // room elsewhere.
-func smallDisk(t *testing.T, l *Lab, name string) (full func(bool)) {
+func smallDisk(t *testing.T, l *Lab, name, size string) (full func(bool)) {
 	t.Helper()
 	n := l.node(name)
 	elsewhere := filepath.Join(n.dir, "etcd")
@@ -84,7 +84,7 @@ func smallDisk(t *testing.T, l *Lab, name string) (full func(bool)) {
 			}
 		})
 	}
-	mount("tmpfs", n.data(), "tmpfs", 0, "size=1m")
+	mount("tmpfs", n.data(), "tmpfs", 0, "size="+size)
 	if err := os.Mkdir(filepath.Join(n.data(), "etcd"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func smallDisk(t *testing.T, l *Lab, name string) (full func(bool)) {
 	return func(yes bool) {
 		var err error
 		if yes {
-			if err = os.WriteFile(ballast, make([]byte, 2<<20), 0o600); errors.Is(err, syscall.ENOSPC) {
+			if err = os.WriteFile(ballast, make([]byte, 32<<20), 0o600); errors.Is(err, syscall.ENOSPC) {
 				return
 			}
 		} else {

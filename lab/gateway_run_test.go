@@ -23,12 +23,6 @@ import (
 	"google.golang.org/grpc"
 )
 
-// stockEtcd builds etcd from the module that the product is built with, once per test process.
-var stockEtcd = sync.OnceValues(func() (string, error) {
-	bin := filepath.Join(processDir(), "etcd")
-	return bin, goBuild(bin, "go.etcd.io/etcd/server/v3")
-})
-
 // onClient starts a program on the client host that listens at a port of its loopback, and waits until it does.
 func (l *Lab) onClient(name string, port int, argv ...string) *process {
 	l.t.Helper()

@@ -106,6 +106,21 @@ func TestHarnessCut(t *testing.T) {
 		{"infra0", "infra2"}: false, {"infra2", "infra0"}: false, {"infra1", "infra2"}: false, {"infra2", "infra1"}: false})
 	l.HealNode("infra2")
 	check("plugged in", nil)
+	// Cuts that overlap are cut and healed each by itself.
+	l.CutFrom("infra0", "infra1")
+	l.CutNode("infra0")
+	l.Heal("infra0", "infra1")
+	check("a link healed of a node without its cable", map[[2]string]bool{
+		{"infra0", "infra1"}: false, {"infra1", "infra0"}: false, {"infra0", "infra2"}: false, {"infra2", "infra0"}: false})
+	l.HealNode("infra0")
+	check("all healed", nil)
+	l.BlockDNS("infra1")
+	check("no DNS to infra1", map[[2]string]bool{{"infra0", "infra1"}: false, {"infra2", "infra1"}: false})
+	if !delivered(t, l, "infra0", "infra1") {
+		t.Error("without DNS nothing else arrives either")
+	}
+	l.UnblockDNS("infra1")
+	check("DNS again", nil)
 }
 
 // One direction of a cut: what infra0 sends to infra1 is lost, what infra1 sends arrives.

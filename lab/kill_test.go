@@ -4,6 +4,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -147,6 +148,24 @@ func powerCycle(t *testing.T, l *Lab) {
 		}
 		l.GetAt(n, "last", "words")
 	}
+}
+
+// The leader's node stops in time, and in order, while the machine hangs that it would hand its leadership to: etcd by itself
+// waits for that for longer than a service may take to stop.
+func TestStopBesideHungNode(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	leader := l.StatusText("infra0", "leader")
+	rest := slices.DeleteFunc(l.Names(), func(n string) bool { return n == leader })
+	// etcd hands over to the member that it has been connected to for longest.
+	l.KillMember(rest[1])
+	l.WaitHealthy()
+	for _, pid := range l.pids(rest[0]) {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Stop(leader)
 }
 
 // From the first boot on, each node asked 100 times a second says SERVFAIL, then NXDOMAIN or nothing, then the

@@ -237,6 +237,27 @@ func (l *Lab) HealNode(name string) {
 	l.setCut(nil, l.host(name), false)
 }
 
+// BlockDNS loses all queries to a node, as a firewall does that has forgotten port 53, and nothing else; UnblockDNS ends that.
+func (l *Lab) BlockDNS(name string) {
+	l.t.Helper()
+	l.setDNS(name, true)
+}
+
+// UnblockDNS ends what BlockDNS did.
+func (l *Lab) UnblockDNS(name string) {
+	l.t.Helper()
+	l.setDNS(name, false)
+}
+
+func (l *Lab) setDNS(name string, dead bool) {
+	l.t.Helper()
+	for _, a := range l.host(name).addrs {
+		for _, transport := range []string{"udp", "tcp"} {
+			l.set(cut{family: familyOf(a), to: a, dns: transport}, dead)
+		}
+	}
+}
+
 // CutFamily makes the hub carry nothing of one family, ipv4 or ipv6; HealFamily ends that.
 func (l *Lab) CutFamily(family string) {
 	l.t.Helper()
@@ -253,7 +274,7 @@ func (l *Lab) HealFamily(family string) {
 func (l *Lab) setCut(from, to *host, dead bool) {
 	l.t.Helper()
 	for _, family := range []string{ipv4, ipv6} {
-		c := cut{family, from.in(family), to.in(family)}
+		c := cut{family: family, from: from.in(family), to: to.in(family)}
 		if c.from.IsValid() == (from != nil) && c.to.IsValid() == (to != nil) {
 			l.set(c, dead)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 )
@@ -71,19 +72,23 @@ func (h *host) in(family string) netip.Addr {
 type network struct {
 	prefix string
 	hosts  map[string]*host
-	cuts   map[cut]bool
+	// cuts are the present ones with their rules' preferences, and cutsMade how many there ever were.
+	cuts     map[cut]int
+	cutsMade int
 }
 
 // cut is one direction that carries nothing of one family. The zero address stands for everybody.
 type cut struct {
 	family   string
 	from, to netip.Addr
+	// dns is a transport, udp or tcp, whose port 53 alone is cut; empty for everything.
+	dns string
 }
 
 func (n *network) hub() string { return n.prefix + "-hub" }
 
 func newNetwork(prefix string) (*network, error) {
-	n := &network{prefix: prefix, hosts: map[string]*host{}, cuts: map[cut]bool{}}
+	n := &network{prefix: prefix, hosts: map[string]*host{}, cuts: map[cut]int{}}
 	if err := ip("netns", "add", n.hub()); err != nil {
 		return nil, err
 	}
@@ -153,18 +158,29 @@ func (h *host) etc(name, text string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
 }
 
+// firstPref is the preference of the first cut's rule. Each rule has its own: to the kernel a rule that leaves something open
+// is the same as any of its preference that does not, so it would not be added, or another be deleted in its place.
+const firstPref = 100
+
 // set makes the hub carry nothing in one direction, or carry it again.
 func (n *network) set(c cut, dead bool) error {
-	if n.cuts[c] == dead {
+	pref, is := n.cuts[c]
+	if is == dead {
 		return nil
 	}
-	n.cuts[c] = dead
-	verb := "add"
-	if !dead {
-		verb = "del"
+	verb := "del"
+	if dead {
+		verb, pref = "add", firstPref+n.cutsMade%10000
+		n.cutsMade++
+		n.cuts[c] = pref
+	} else {
 		delete(n.cuts, c)
 	}
-	return ip("-n", n.hub(), c.family, "rule", verb, "pref", "100", "from", orAll(c.from), "to", orAll(c.to), "blackhole")
+	rule := []string{"-n", n.hub(), c.family, "rule", verb, "pref", strconv.Itoa(pref), "from", orAll(c.from), "to", orAll(c.to)}
+	if c.dns != "" {
+		rule = append(rule, "ipproto", c.dns, "dport", "53")
+	}
+	return ip(append(rule, "blackhole")...)
 }
 
 // orAll is an address as a routing rule has it.
@@ -177,3 +193,23 @@ func orAll(a netip.Addr) string {
 
 // remove takes everything away again. Every process is killed, so nothing is left that writes into the lab's folder.
 func (n *network) remove() error { return removeSpaces(n.prefix) }
+
+// move gives a host another IPv4 address in place of its own, as DHCP might.
+func (l *Lab) move(name, addr string) {
+	l.t.Helper()
+	h, to := l.host(name), netip.MustParseAddr(addr)
+	old := h.in(ipv4)
+	for _, err := range []error{
+		ipBatch(h.ns, "addr del "+old.String()+"/32 dev eth0", "addr add "+addr+"/32 dev eth0", "route replace default via 169.254.0.1 dev eth0 onlink"),
+		ipBatch(l.net.hub(), "route del "+old.String()+" dev "+name, "route add "+addr+" dev "+name),
+	} {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	for i, a := range h.addrs {
+		if a == old {
+			h.addrs[i] = to
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +88,28 @@ func sweep() error {
 
 // removeRun ends the processes of the run called name and removes its namespaces and files.
 func removeRun(name string) error {
-	return errors.Join(removeSpaces(name), os.RemoveAll(filepath.Join(os.TempDir(), name)))
+	dir := filepath.Join(os.TempDir(), name)
+	return errors.Join(removeSpaces(name), unmountBelow(dir), os.RemoveAll(dir))
+}
+
+// unmountBelow unmounts the file systems that a run mounted into its folder, the inner ones first.
+func unmountBelow(dir string) error {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var at []string
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") { // proc_pid_mountinfo(5)
+			at = append(at, fields[4])
+		}
+	}
+	slices.Sort(at)
+	slices.Reverse(at)
+	for _, path := range at {
+		err = errors.Join(err, unix.Unmount(path, unix.MNT_DETACH))
+	}
+	return err
 }
 
 // removeSpaces kills whatever runs in the namespaces whose names begin with prefix and a dash, and removes them.

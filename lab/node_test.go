@@ -77,7 +77,7 @@ func (l *Lab) Stop(name string) {
 		l.t.Fatalf("%s did not stop within %v", name, stopLimit)
 	}
 	if n.proc.err != nil {
-		l.t.Errorf("%s stopped with %v", name, n.proc.err)
+		l.t.Errorf("%s stopped with %v:\n%s", name, n.proc.err, tail(l.Log(name), 5))
 	}
 	if pids, err := pidsIn(n.ns); err != nil || len(pids) > 0 {
 		l.t.Errorf("%s left processes %v behind (%v)", name, pids, err)

@@ -66,6 +66,9 @@ func TestBlankDisk(t *testing.T) {
 	l.Put("kept", "1")
 	before := l.memberIDs("infra0")
 	l.Kill("infra2")
+	l.Start("infra2") // a second life of this disk, and then a third
+	l.WaitHealthy()
+	l.Kill("infra2")
 	l.Wipe("infra2")
 	l.Put("written while it was away", "2")
 	l.Start("infra2")
@@ -81,6 +84,19 @@ func TestBlankDisk(t *testing.T) {
 	}
 	if n := l.snapshots(); n != 1 {
 		t.Errorf("%d snapshots were taken before the removal, want 1", n)
+	}
+	// Its disk is the only one that its new member ever had. That the others remember more lives of the node than this disk had
+	// says nothing.
+	pid := l.KillMember("infra2")
+	l.Wait("another process of the same member", healthyLimit, func() error {
+		if now := l.MemberPID("infra2"); now == 0 || now == pid {
+			return errorf("process %d", now)
+		}
+		return nil
+	})
+	l.WaitHealthy()
+	if again := l.memberIDs("infra0"); again["infra2"] != after["infra2"] {
+		t.Errorf("after a death member %x of infra2 became %x", after["infra2"], again["infra2"])
 	}
 }
 

@@ -29,19 +29,27 @@ type Seen struct {
 
 // Watcher asks every node each of its questions 100 times a second.
 type Watcher struct {
-	stop chan struct{}
-	wg   sync.WaitGroup
+	// patience is how long a question waits for its answer.
+	patience time.Duration
+	stop     chan struct{}
+	wg       sync.WaitGroup
 
 	mu     sync.Mutex
 	seen   map[string][]Seen
-	silent map[string]int
+	silent map[string][]time.Time
 }
 
 // Ask100 starts asking every node from a host, until Stop or the end of the test. Nodes that do not answer, yet or
 // any more, are asked all the same.
 func (l *Lab) Ask100(from string, questions ...Question) *Watcher {
 	l.t.Helper()
-	w := &Watcher{stop: make(chan struct{}), seen: map[string][]Seen{}, silent: map[string]int{}}
+	return l.askPatiently(from, queryLimit, questions...)
+}
+
+// askPatiently is Ask100 that calls a question unanswered after the time given.
+func (l *Lab) askPatiently(from string, patience time.Duration, questions ...Question) *Watcher {
+	l.t.Helper()
+	w := &Watcher{patience: patience, stop: make(chan struct{}), seen: map[string][]Seen{}, silent: map[string][]time.Time{}}
 	l.t.Cleanup(w.Stop)
 	for _, node := range l.names {
 		for _, q := range questions {
@@ -67,7 +75,7 @@ type asker struct {
 	pending map[uint16]time.Time
 }
 
-// ask sends a question every 10 ms, and gives up on those that are a second old.
+// ask sends a question every 10 ms, and gives up on those that are too old.
 func (a *asker) ask() {
 	defer func() { _ = a.conn.Close() }()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -79,9 +87,9 @@ func (a *asker) ask() {
 		a.mu.Lock()
 		a.pending[id] = now
 		for id, sent := range a.pending {
-			if now.Sub(sent) > queryLimit {
+			if now.Sub(sent) > a.patience {
 				delete(a.pending, id)
-				a.silent[a.key]++
+				a.silent[a.key] = append(a.silent[a.key], sent)
 			}
 		}
 		a.mu.Unlock()
@@ -151,11 +159,14 @@ func (w *Watcher) Sequence(node string, q Question) []Seen {
 	return append([]Seen(nil), w.seen[key(node, q)]...)
 }
 
-// Silent is how many questions a node did not answer within a second.
-func (w *Watcher) Silent(node string, q Question) int {
+// Silent is how many questions a node did not answer in time, a second unless it was asked patiently.
+func (w *Watcher) Silent(node string, q Question) int { return len(w.Unanswered(node, q)) }
+
+// Unanswered are the moments when a node was asked a question that it did not answer in time.
+func (w *Watcher) Unanswered(node string, q Question) []time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.silent[key(node, q)]
+	return slices.Clone(w.silent[key(node, q)])
 }
 
 // firstAnswers checks the answers of a node from its first boot on: SERVFAIL while it does not know, then NXDOMAIN

@@ -80,6 +80,9 @@ func bestView(f Facts, own listDate) (roster.View, Genesis) {
 		if g != nil && !g.same(theirs) && theirs.Generation <= g.Generation {
 			continue
 		}
+		if v.Index == 0 && a.State.Phase != Born {
+			continue // it started again and its member says nothing yet: what the cluster began with may be part of what it is
+		}
 		if v.Knowledge == roster.Born && v.Generation == theirs.Generation && len(v.Members) > 0 {
 			take(v, theirs)
 		}

@@ -24,8 +24,9 @@ const (
 
 const (
 	// stopBound is when a child that was told to stop exits, whatever etcd is doing: etcd survives it, and a node
-	// that is being shut down has 10 s for everything.
-	stopBound = 5 * time.Second
+	// that is being shut down has 10 s for everything. It is less than the parent's patience (srvboot.Timing.StopMember), which
+	// ends in an error: a leader waits 6 s for a hung machine to take over, and as long for its version.
+	stopBound = 4 * time.Second
 	// drainBound is how long clients may finish their requests; etcd itself would wait 7 s for open watches.
 	drainBound = 2 * time.Second
 	// processName is what ps shows; 15 octets are the kernel's limit.
@@ -42,7 +43,7 @@ type child struct {
 }
 
 // Main is the whole life of a member process, and returns its exit code. It reads its Spec from descriptor 3, and
-// stops etcd cleanly when that descriptor ends, when SIGTERM arrives or when ctx ends; five seconds later it returns
+// stops etcd cleanly when that descriptor ends, when SIGTERM arrives or when ctx ends; four seconds later it returns
 // in any case. Interrupts from the terminal are the parent's business.
 func Main(ctx context.Context) int {
 	// SIGPIPE: the log must still be flushable when the parent is dead and nobody reads standard error.

@@ -1,0 +1,201 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// dnsWatch asks every node of a rack for its records 100 times a second while faults happen, and knows when a node may be
+// silent and what it may say.
+type dnsWatch struct {
+	*Watcher
+	lab            *Lab
+	server, client Question
+	// silences are when each node need not answer. The last one of a node is open until it answers again.
+	silences map[string][]quietness
+	// moves are the nodes whose membership changes meanwhile: they may be in the records or not. blank are those that know
+	// nothing at first, and say so.
+	moves, blank map[string]bool
+	// began is when each node was heard again.
+	began map[string]time.Time
+}
+
+// dnsPatience is how long an answer may take. It is what dig waits; on a machine with more racks than cores a process may not run for
+// a second, and so may the watcher itself.
+const dnsPatience = 5 * time.Second
+
+type quietness struct{ from, to time.Time }
+
+func (l *Lab) watchDNS() *dnsWatch {
+	w := &dnsWatch{lab: l, server: Question{l.service("server"), dns.TypeSRV}, client: Question{l.service("client"), dns.TypeSRV},
+		silences: map[string][]quietness{}, moves: map[string]bool{}, blank: map[string]bool{}, began: map[string]time.Time{}}
+	w.Watcher = l.askPatiently(clientHost, dnsPatience, w.server, w.client)
+	return w
+}
+
+// excuse lets a node be silent from now until it is heard.
+func (w *dnsWatch) excuse(node string) {
+	if !w.excused(node) {
+		w.silences[node] = append(w.silences[node], quietness{from: time.Now()})
+	}
+}
+
+func (w *dnsWatch) excused(node string) bool {
+	s := w.silences[node]
+	return len(s) > 0 && s[len(s)-1].to.IsZero()
+}
+
+// heard ends the excuse of a node that answers.
+func (w *dnsWatch) heard(node string) error {
+	if !w.excused(node) {
+		return nil
+	}
+	if _, err := w.lab.Query(clientHost, w.lab.Addr(node), w.lab.Domain, dns.TypeNS); err != nil {
+		return fmt.Errorf("%s: %w", node, err)
+	}
+	w.began[node] = time.Now()
+	w.silences[node][len(w.silences[node])-1].to = w.began[node]
+	return nil
+}
+
+func (w *dnsWatch) changes(node string) { w.moves[node] = true }
+
+func (w *dnsWatch) forgets(node string) { w.moves[node], w.blank[node] = true, true }
+
+// judge says what was wrong since the watch began, of the nodes that were in the rack then or came into it.
+func (w *dnsWatch) judge(nodes []string) error {
+	var all error
+	for _, n := range nodes {
+		for _, q := range []Question{w.server, w.client} {
+			if at := w.unexcused(n, q); fellSilent(at) {
+				all = errors.Join(all, fmt.Errorf("%w: %s left %d questions for %s unanswered, the first at %s", errDNS, n, len(at), q.Name, at[0].Format("15:04:05.000")))
+			}
+			seq := w.Sequence(n, q)
+			if i := slices.IndexFunc(seq, func(s Seen) bool { return s.Answer != "SERVFAIL" }); w.blank[n] && i > 0 {
+				seq = seq[i:]
+			}
+			// A node that lost its memory in the middle says SERVFAIL then.
+			for i, s := range seq {
+				if s.Answer == "SERVFAIL" && w.blank[n] && w.duringSilence(n, s) {
+					continue
+				}
+				if err := w.right(nodes, q, s.Answer); err != nil {
+					all = errors.Join(all, fmt.Errorf("%w: %s, answer %d to %s: %w\n%s", errDNS, n, i, q.Name, err, story(seq)))
+					break
+				}
+			}
+		}
+	}
+	return all
+}
+
+// unexcused are the moments of questions that nobody had a reason not to answer. One asked within the last second before a
+// silence may have been on its way.
+func (w *dnsWatch) unexcused(node string, q Question) (at []time.Time) {
+	for _, t := range w.Unanswered(node, q) {
+		if !slices.ContainsFunc(w.silences[node], func(s quietness) bool {
+			return t.After(s.from.Add(-queryLimit)) && (s.to.IsZero() || t.Before(s.to))
+		}) {
+			at = append(at, t)
+		}
+	}
+	slices.SortFunc(at, time.Time.Compare)
+	return at
+}
+
+// strayLosses are how many of the hundred questions of a second may get lost. UDP promises nothing, and kernels of machines that have
+// no time drop packets; whoever asks again gets an answer.
+const strayLosses = 5
+
+// fellSilent says whether more questions than that went unanswered in any one second.
+func fellSilent(at []time.Time) bool {
+	for i := strayLosses; i < len(at); i++ {
+		if at[i].Sub(at[i-strayLosses]) < time.Second {
+			return true
+		}
+	}
+	return false
+}
+
+// duringSilence says whether a run of answers began after the node had been away.
+func (w *dnsWatch) duringSilence(node string, s Seen) bool {
+	return slices.ContainsFunc(w.silences[node], func(e quietness) bool { return s.First.After(e.from) })
+}
+
+// right is an error if an answer is partial or says that there is nothing.
+func (w *dnsWatch) right(nodes []string, q Question, answer string) error {
+	kind := map[bool]string{true: "server", false: "client"}[q == w.server]
+	said := strings.Split(answer, ", ")
+	for _, n := range nodes {
+		record := w.lab.targets(kind, n)
+		i := slices.Index(said, record)
+		if i >= 0 {
+			said = slices.Delete(said, i, i+1)
+		} else if q == w.server && !w.moves[n] {
+			return fmt.Errorf("%s lacks %s", answer, n)
+		}
+	}
+	if len(said) > 0 || answer == "" {
+		return fmt.Errorf("it says %s", answer)
+	}
+	return nil
+}
+
+// The judge of DNS itself: what a node may say and when it may be silent, and what it may not.
+func TestCampaignDNSJudge(t *testing.T) {
+	start := time.Now()
+	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+	l := &Lab{Options: Options{Domain: "rack1.example.com"}}
+	nodes := []string{"infra0", "infra1", "infra2"}
+	all, two, clients := l.targets("server", nodes...), l.targets("server", "infra0", "infra1"), l.targets("client", nodes...)
+	for _, tt := range []struct {
+		name   string
+		server []Seen
+		client []Seen
+		// unanswered are moments, quiet the times when infra0 need not answer.
+		unanswered   []time.Time
+		quiet        []quietness
+		moves, blank []string
+		bad          string
+	}{
+		{name: "always complete", server: []Seen{{all, at(0), at(9), 900}}, client: []Seen{{clients, at(0), at(9), 900}}},
+		{name: "partial", server: []Seen{{all, at(0), at(4), 400}, {two, at(4), at(9), 500}}, bad: "lacks infra2"},
+		{name: "without a member that is replaced", server: []Seen{{two, at(4), at(9), 500}}, moves: []string{"infra2"}},
+		{name: "clients without one that died", client: []Seen{{l.targets("client", "infra1"), at(0), at(9), 900}}},
+		{name: "no clients at all", client: []Seen{{"NODATA", at(0), at(9), 900}}, bad: "it says NODATA"},
+		{name: "a stranger", server: []Seen{{all + ", 0 0 2380 infra9.rack1.example.com.", at(0), at(9), 900}}, bad: "infra9"},
+		{name: "SERVFAIL", server: []Seen{{all, at(0), at(4), 400}, {"SERVFAIL", at(4), at(5), 100}}, bad: "SERVFAIL"},
+		{name: "denied", server: []Seen{{"NXDOMAIN", at(0), at(4), 400}}, moves: nodes, blank: nodes, bad: "NXDOMAIN"},
+		{name: "blank, and ignorant", server: []Seen{{all, at(0), at(1), 100}, {"SERVFAIL", at(3), at(5), 100}, {all, at(5), at(9), 400}},
+			quiet: []quietness{{at(1), at(3)}}, moves: []string{"infra0"}, blank: []string{"infra0"}},
+		{name: "silent while dead", unanswered: slices.Repeat([]time.Time{at(2)}, 99), quiet: []quietness{{at(1), at(3)}}},
+		{name: "silent while alive", unanswered: slices.Repeat([]time.Time{at(4)}, 6), quiet: []quietness{{at(1), at(3)}}, bad: "6 questions"},
+		{name: "a packet lost now and then", unanswered: []time.Time{at(4), at(4), at(5), at(6), at(6), at(7)}},
+		{name: "silent and never back", unanswered: slices.Repeat([]time.Time{at(4)}, 99), quiet: []quietness{{from: at(1)}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &dnsWatch{lab: l, server: Question{"s", dns.TypeSRV}, client: Question{"c", dns.TypeSRV}, Watcher: &Watcher{},
+				silences: map[string][]quietness{"infra0": tt.quiet}, moves: map[string]bool{}, blank: map[string]bool{}}
+			w.seen = map[string][]Seen{key("infra0", w.server): tt.server, key("infra0", w.client): tt.client}
+			w.silent = map[string][]time.Time{key("infra0", w.server): tt.unanswered}
+			for _, n := range tt.moves {
+				w.moves[n] = true
+			}
+			for _, n := range tt.blank {
+				w.blank[n] = true
+			}
+			err := w.judge(nodes)
+			if (err == nil) != (tt.bad == "") || err != nil && !strings.Contains(err.Error(), tt.bad) {
+				t.Errorf("got %v, want %q", err, tt.bad)
+			}
+		})
+	}
+}

@@ -1,0 +1,356 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A campaign is rounds of random faults on racks of real processes, while clients write and read; docs/campaign.md has the
+// method. These flags ask for more of it than `make test` has time for; `make campaign` passes them.
+var (
+	campaignSeed   = flag.Uint64("campaign.seed", 1, "TestCampaign: the first rack's seed; further racks have the next ones")
+	campaignRacks  = flag.Int("campaign.racks", 2, "TestCampaign: how many racks to torment side by side")
+	campaignRounds = flag.Int("campaign.rounds", 2, "TestCampaign: how many rounds each")
+	campaignFirst  = flag.Int("campaign.first", 0, "TestCampaign: the first round, to go on where another run ended or to play one again")
+	campaignLog    = flag.String("campaign.log", "", "TestCampaign: a file to append a line of JSON to for every round")
+	campaignStock  = flag.Bool("campaign.stock", false, "TestCampaign: torment stock etcd in place of the product, and count what it loses")
+)
+
+const (
+	// lifetime is how many rounds a rack is kept. Its number decides what kind of rack it is.
+	lifetime = 20
+	// mostFaults is how many faults a round has at most, and longestPause how long it waits after each.
+	mostFaults   = 6
+	longestPause = 1500 * time.Millisecond
+	// healLimit is how long a rack may take to be well after everything is healed: a lost disk takes 5 s of silence and 10 s
+	// between two changes of the membership, and both cores may be busy.
+	healLimit = 2 * time.Minute
+	// srvLimit is how long a node's SRV records may differ from the member list after healing (P6 of docs/campaign.md).
+	srvLimit = 2 * time.Second
+)
+
+// campaign is one rack under faults.
+type campaign struct {
+	*Lab
+	*clients
+	product bool
+	seed    uint64
+	random  *rand.Rand
+	// nodes are those that should have members, states what each suffers.
+	nodes  []string
+	states map[string]*state
+	watch  *dnsWatch
+	// full fills and empties a node's disk, for nodes with a small one.
+	full map[string]func(bool)
+	// acknowledged are all writes that must be there, id the cluster's.
+	acknowledged map[string]string
+	id           uint64
+	// steps are those of this round, for a person.
+	steps []string
+	*report
+}
+
+// TestCampaign torments racks; see docs/campaign.md. Without flags it is a short one, always the same.
+func TestCampaign(t *testing.T) {
+	t.Parallel()
+	all := newTally(*campaignLog)
+	t.Cleanup(func() { t.Log(all.summary()) })
+	for i := range *campaignRacks {
+		seed := *campaignSeed + uint64(i)
+		t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) {
+			t.Parallel()
+			for next, end := *campaignFirst, *campaignFirst+*campaignRounds; next < end; {
+				to := min(end, (next/lifetime+1)*lifetime)
+				from := next
+				t.Run(fmt.Sprintf("rounds%dto%d", from, to-1), func(t *testing.T) { live(t, seed, &next, to, all) })
+				if next == from { // it was not even born
+					next = to
+				}
+			}
+		})
+	}
+}
+
+// live is one rack's life: the rounds from next to another. It ends after the first that shows anything wrong; next is then
+// the one after that.
+func live(t *testing.T, seed uint64, next *int, to int, all *tally) {
+	c := newCampaign(t, seed, *next/lifetime, !*campaignStock)
+	for *next < to {
+		n := *next
+		*next++
+		err := c.round(n)
+		all.add(c.report, err)
+		if err == nil {
+			continue
+		}
+		if *campaignStock {
+			t.Logf("seed %d, round %d: %v", seed, n, err)
+		} else {
+			t.Errorf("seed %d, round %d: %v", seed, n, err)
+		}
+		return
+	}
+}
+
+// newCampaign boots a rack of the kind that the seed gives.
+func newCampaign(t *testing.T, seed uint64, life int, product bool) *campaign {
+	kind := rand.New(rand.NewPCG(seed, 1<<32+uint64(life)))
+	o := Options{Nodes: pick(kind, []int{3, 3, 5}), Later: 1, Clocks: true}
+	small := kind.IntN(3) == 0
+	c := &campaign{product: product, seed: seed, states: map[string]*state{}, full: map[string]func(bool){}, acknowledged: map[string]string{}}
+	servers := []string{}
+	if product {
+		o.Edit = func(_, s string) string {
+			// Two questions 100 times a second are a flood when a node is resumed and finds those of its pause.
+			more := "etcdsrv {\n        rrl exempt " + clientAddr.String() + "/32"
+			if small {
+				s = strings.Replace(s, "        ephemeral yes\n", "", 1)
+				more += "\n        ephemeral yes"
+			}
+			return strings.Replace(s, "etcdsrv {", more, 1)
+		}
+		c.Lab = New(t, o)
+		c.nodes = c.Names()[:o.Nodes]
+		for _, n := range c.Names() {
+			servers = append(servers, c.Addr(n))
+			if small {
+				c.full[n] = smallDisk(t, c.Lab, n, "16m")
+			}
+		}
+	} else {
+		c.Lab = newStock(t)
+		c.nodes = c.Names()
+		servers = append(servers, c.Addr(parentHost))
+	}
+	for _, n := range c.nodes {
+		c.states[n] = &state{}
+		c.Start(n)
+	}
+	var err error
+	if c.clients, err = c.newClients(servers...); err != nil {
+		t.Fatal(err)
+	}
+	c.watch, c.report = c.newWatch(), &report{}
+	defer c.watch.Stop()
+	if err := c.settle(); err != nil {
+		t.Fatal(err)
+	}
+	if c.id, err = c.cluster(c.nodes); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d, round %d, %d nodes, steps so far:\n%s\nto play it again: make campaign SEED=%d FIRST=%d ROUNDS=1 RACKS=1",
+				seed, c.Round, len(c.nodes), strings.Join(c.steps, "\n"), seed, c.Round)
+		}
+	})
+	return c
+}
+
+// round lets faults happen, heals them, and judges.
+func (c *campaign) round(n int) error {
+	began := time.Now()
+	c.random = rand.New(rand.NewPCG(c.seed, uint64(n)))
+	c.report = &report{Seed: c.seed, Round: n, Nodes: len(c.nodes), Faults: map[string]int{}}
+	c.steps = nil
+	for _, n := range c.nodes {
+		c.states[n] = &state{}
+	}
+	c.watch = c.newWatch()
+	defer c.watch.Stop()
+	c.begin(fmt.Sprint(n))
+	stopped := false
+	stop := func() {
+		if !stopped {
+			stopped = true
+			c.end()
+		}
+	}
+	defer stop()
+	c.torment()
+	healed := time.Now()
+	err := c.settle()
+	c.Settled = time.Since(healed).Seconds()
+	stop()
+	c.watch.Stop()
+	err = errors.Join(err, c.judge())
+	c.Took = time.Since(began).Seconds()
+	return err
+}
+
+// torment lets faults happen one after the other, some of which are healed on the way, and heals the rest.
+func (c *campaign) torment() {
+	var open []heal
+	mend := func(i int) {
+		h := open[i]
+		open = slices.Delete(open, i, i+1)
+		h.do()
+	}
+	for i := range 1 + c.random.IntN(mostFaults) {
+		f := c.draw(i == 0)
+		what, h := f.strike(c)
+		if what == "" {
+			continue
+		}
+		c.step("%s: %s", f.name, what)
+		c.Faults[f.name]++
+		if h.do != nil {
+			open = append(open, h)
+		}
+		<-time.After(time.Duration(c.random.Int64N(int64(longestPause))))
+		if i := c.random.IntN(2 * mostFaults); i < len(open) && open[i].stage != orders {
+			c.step("heal one")
+			mend(i)
+			c.hear()
+		}
+	}
+	c.step("heal all")
+	c.random.Shuffle(len(open), func(i, j int) { open[i], open[j] = open[j], open[i] })
+	slices.SortStableFunc(open, func(a, b heal) int { return a.stage - b.stage })
+	for len(open) > 0 {
+		mend(0)
+	}
+	c.step("healed")
+}
+
+func (c *campaign) step(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	c.steps = append(c.steps, fmt.Sprintf("  %s %s", time.Now().Format("15:04:05.000"), text))
+	progress(fmt.Sprintf("seed %d round %d: %s", c.seed, c.Round, text))
+}
+
+// hear notes which of the nodes that should answer do so again.
+func (c *campaign) hear() error {
+	var all error
+	if !c.product {
+		return nil // its nodes are no name servers
+	}
+	for _, n := range c.nodes {
+		if s := c.states[n]; running(s) && !s.cut && !s.silenced {
+			all = errors.Join(all, c.watch.heard(n))
+		}
+	}
+	return all
+}
+
+// settle waits until all is well: every node answers, every node has a voter, every node's records say so, and so does its status.
+// The records may be behind the member list for srvLimit.
+func (c *campaign) settle() error {
+	var truth []string
+	behind := map[string]time.Time{}
+	var wrong error
+	err := poll(healLimit, func() error {
+		if err := c.hear(); err != nil {
+			return err
+		}
+		names, err := c.membership(c.nodes)
+		if err != nil {
+			truth = nil
+			clear(behind)
+			return err
+		}
+		if !slices.Equal(names, truth) {
+			truth = names
+			clear(behind)
+		}
+		if !c.product {
+			return c.readRegisters(c.nodes) // by every member
+		}
+		if wrong = c.compare(truth, behind); wrong != nil {
+			return nil //nolint:nilerr // no use to wait longer
+		}
+		if len(behind) > 0 || !slices.Equal(truth, c.nodes) {
+			return fmt.Errorf("the members are %v, want %v; behind are %v", truth, c.nodes, slices.Collect(maps.Keys(behind)))
+		}
+		for _, n := range c.nodes {
+			if err := c.Tool(n, "status").Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if wrong != nil {
+		return wrong
+	}
+	if err != nil {
+		return fmt.Errorf("%w within %v: %w", errUnwell, healLimit, err)
+	}
+	if !c.product {
+		return nil
+	}
+	// The client set is about health: on a machine with too few cores a member may be late and leave it for a moment.
+	err = poll(healthyLimit, func() error { return c.allSay(c.nodes, c.watch.client, c.targets("client", c.nodes...)) })
+	if err != nil {
+		return fmt.Errorf("%w: %v after all is well: %w", errDNS, healthyLimit, err)
+	}
+	return nil
+}
+
+// compare is an error if a node's server records have been other than the members for too long. It keeps since when in behind.
+func (c *campaign) compare(members []string, behind map[string]time.Time) error {
+	for _, n := range c.nodes {
+		got := c.Ask(clientHost, c.Addr(n), c.watch.server.Name, dns.TypeSRV)
+		now := time.Now()
+		if got == c.targets("server", members...) {
+			delete(behind, n)
+			continue
+		}
+		if _, ok := behind[n]; !ok {
+			behind[n] = now
+		}
+		lag := now.Sub(behind[n])
+		c.SRVLag = max(c.SRVLag, lag.Seconds())
+		if lag > srvLimit {
+			return fmt.Errorf("%w: the members have been %v for %v, and %s still answers %s", errDNS, members, lag.Round(time.Millisecond), n, got)
+		}
+	}
+	return nil
+}
+
+// judge looks at what the clients and the watcher saw.
+func (c *campaign) judge() error {
+	for k, v := range c.record.acknowledged("u/") {
+		c.acknowledged[k] = v
+	}
+	c.Acked, c.Reads, c.Uncertain = c.counts()
+	err := c.judgeData(c.nodes, c.acknowledged)
+	id, e := c.cluster(c.nodes)
+	if e == nil && id != c.id {
+		e = fmt.Errorf("%w: it is %x now and was %x", errTwoClusters, id, c.id)
+	}
+	err = errors.Join(err, e)
+	if !c.product {
+		return err
+	}
+	for _, n := range c.nodes {
+		for _, q := range []Question{c.watch.server, c.watch.client} {
+			for _, s := range c.watch.Sequence(n, q) {
+				c.DNS += s.Count
+			}
+		}
+	}
+	return errors.Join(err, c.watch.judge(c.nodes))
+}
+
+// newWatch watches the DNS of the product; of stock etcd there is none.
+func (c *campaign) newWatch() *dnsWatch {
+	if !c.product {
+		return &dnsWatch{lab: c.Lab, Watcher: &Watcher{stop: make(chan struct{})}, silences: map[string][]quietness{}, moves: map[string]bool{}, blank: map[string]bool{}, began: map[string]time.Time{}}
+	}
+	w := c.watchDNS()
+	for _, n := range c.names[len(c.nodes):] {
+		w.excuse(n) // it has not joined
+	}
+	return w
+}

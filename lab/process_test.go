@@ -1,0 +1,139 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Processes that should not be there, or not as they are, one thing after the other in one rack that serves meanwhile.
+func TestProcesses(t *testing.T) {
+	t.Parallel()
+	l := New(t, Options{Later: 1})
+	rack := l.Names()[:3]
+	for _, n := range rack {
+		l.Start(n)
+	}
+	l.WaitHealthy(rack...)
+	l.Put("kept", "1")
+	t.Run("ParentKilledMemberStopped", func(t *testing.T) { orphan(t, l) })
+	t.Run("TwoRunsOfOneDirectory", func(t *testing.T) { secondRun(t, l) })
+	t.Run("NamesakeElsewhere", func(t *testing.T) { namesake(t, l, rack) })
+	t.Run("Etcd10002NewAddress", func(t *testing.T) { newAddress(t, l, rack) })
+	t.Run("RemovalThatLosesTheQuorum", func(t *testing.T) { removalRefused(t, l, rack) })
+}
+
+// orphan: the parent is killed while its member hangs. The next run ends the orphan before it starts another.
+func orphan(t *testing.T, l *Lab) {
+	pid, parent := l.MemberPID("infra1"), l.node("infra1").proc
+	for p, sig := range map[int]syscall.Signal{pid: syscall.SIGSTOP, l.PID("infra1"): syscall.SIGKILL} {
+		if err := syscall.Kill(p, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !parent.ended(stopLimit) {
+		t.Fatal("the parent does not die")
+	}
+	l.Start("infra1")
+	l.WaitHealthy("infra0", "infra1", "infra2")
+	if now := l.MemberPID("infra1"); now == pid || now == 0 {
+		t.Errorf("its member is process %d and was %d", now, pid)
+	}
+	if err := syscall.Kill(pid, 0); err == nil {
+		pids, _ := pidsIn(l.host("infra1").ns)
+		t.Errorf("the orphan %d lives beside it: %v", pid, pids)
+	}
+}
+
+// secondRun: a second run of the same directory, and one of the same name with another directory, end at once and say why.
+func secondRun(t *testing.T, l *Lab) {
+	n := l.node("infra0")
+	pid, member := l.PID("infra0"), l.MemberPID("infra0")
+	for _, data := range []string{n.data(), filepath.Join(n.dir, "other")} {
+		r := l.Run("infra0", l.bin(), "run", "--corefile", filepath.Join(n.dir, "Corefile"), "--name", "infra0", "--data", data)
+		if r.Code != 1 || !strings.Contains(r.Stderr, fmt.Sprint(pid)) || !strings.Contains(r.Stderr, "hint:") {
+			t.Errorf("a second run with %s, want exit 1, process %d and a hint: %v", data, pid, r)
+		}
+	}
+	if l.PID("infra0") != pid || l.MemberPID("infra0") != member {
+		t.Error("the first run was disturbed")
+	}
+}
+
+// namesake: another machine runs under the name of infra0, blank, with an address of its own. The member of the one that lives is not
+// replaced by it, and does not notice.
+func namesake(t *testing.T, l *Lab, rack []string) {
+	member, own := l.MemberPID("infra0"), l.Addr("infra0")
+	n := l.node("infra3")
+	l.EditCorefile("infra3", func(s string) string {
+		return strings.Replace(s, "node infra0 "+own, "node infra0 "+l.Addr("infra3"), 1)
+	})
+	p, err := spawn(n.host, "log", []string{l.bin(), "run", "--corefile", filepath.Join(n.dir, "Corefile"), "--name", "infra0", "--data", n.data()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.proc = p
+	l.Wait("the newcomer says that there is a member already", healthyLimit, func() error {
+		if log := l.Log("infra3"); !strings.Contains(log, "has this node's peer URL") {
+			return errorf("%s", tail(log, 5))
+		}
+		return nil
+	})
+	l.Holds("it has no member", quiet, func() error { return l.NoMember("infra3") })
+	l.Kill("infra3")
+	if now := l.MemberPID("infra0"); now != member {
+		t.Errorf("the member of infra0 is process %d and was %d", now, member)
+	}
+	l.WaitHealthy(rack...)
+}
+
+// newAddress: etcd-io/etcd#10002 and its like, a machine that comes back with another address while records name the old one. A
+// person changes its line on every node; names stay, so the member list does too.
+func newAddress(t *testing.T, l *Lab, rack []string) {
+	before := l.memberIDs("infra0")
+	old, now := l.Addr("infra2"), "10.0.1.99"
+	l.Kill("infra2")
+	l.move("infra2", now)
+	for _, n := range l.Names() {
+		l.EditCorefile(n, func(s string) string { return strings.Replace(s, "infra2 "+old, "infra2 "+now, 1) })
+	}
+	for _, n := range []string{"infra0", "infra1"} {
+		l.Signal(n, syscall.SIGHUP)
+	}
+	l.Start("infra2")
+	l.WaitHealthy(rack...)
+	for _, n := range rack {
+		l.Wait(n+" answers the new address", 20*time.Second, func() error {
+			if got := l.Ask(clientHost, l.Addr(n), "infra2."+l.Domain, dns.TypeA); got != now {
+				return errorf("%s", got)
+			}
+			return nil
+		})
+	}
+	if after := l.memberIDs("infra0"); after["infra2"] != before["infra2"] {
+		t.Errorf("its member was %x and is %x", before["infra2"], after["infra2"])
+	}
+	l.GetAt("infra2", "kept", "1")
+}
+
+// removalRefused: of three, one is dead, and another is to be removed; one of the two voters that would be left is no quorum.
+func removalRefused(t *testing.T, l *Lab, rack []string) {
+	l.Kill("infra1")
+	r := l.Tool("infra0", "member", "remove", "infra2")
+	if r.Code != 1 || !strings.Contains(r.Stderr, "quorum") || !strings.Contains(r.Stderr, "--force") {
+		t.Errorf("the removal: %v", r)
+	}
+	l.Put("still", "writable")
+	l.Start("infra1")
+	l.WaitHealthy(rack...)
+	if len(l.memberIDs("infra0")) != 3 {
+		t.Error("somebody was removed all the same")
+	}
+}
