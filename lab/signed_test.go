@@ -101,21 +101,6 @@ func (w *history) signedSince(t *testing.T, before uint32) {
 	}
 }
 
-// signedAnswer asks a server for signatures as well.
-func (s *secondaries) signedAnswer(server, name string, qtype uint16) (*dns.Msg, error) {
-	conn, err := s.dial(clientHost, s.Addr(server))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
-	q.SetEdns0(1232, true)
-	if err := errors.Join(conn.SetDeadline(time.Now().Add(3*queryLimit)), conn.WriteMsg(q)); err != nil {
-		return nil, err
-	}
-	return conn.ReadMsg()
-}
-
 // sign switches signing on, and waits for it.
 func (s *secondaries) sign(w *history) {
 	s.t.Helper()
