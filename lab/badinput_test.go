@@ -72,6 +72,14 @@ func TestStaleGenesis(t *testing.T) {
 	l.Start("infra2")
 	// Its member may run: alone it can do nothing. It is not well, and says so; and it never counts.
 	l.WaitStatus("infra2", "plan", "member")
+	for _, n := range l.Names() {
+		l.Wait(n+" says who is of another birth", healthyLimit, func() error {
+			if r := l.Tool(n, "status"); r.Code != 1 || !strings.Contains(r.Stdout, "is of another birth of this cluster") {
+				return errorf("%v", r)
+			}
+			return nil
+		})
+	}
 	l.Holds("infra2 is not well, and the others are two of three", quiet, func() error {
 		if r := l.Tool("infra2", "status"); r.Code != 1 {
 			return errorf("%v", r)

@@ -46,7 +46,7 @@ var (
 )
 
 // noDO: RFC 8906 §8.2.9 expects it in BADVERS if an answer to version 0 has it.
-var noDO = []deviation{{"own", "BADVERS; EDNS", "CoreDNS's listener leaves DO out"}, {"NSD", "BADVERS; EDNS", "NSD leaves DO out"}}
+var noDO = []deviation{{"own UDP", "BADVERS; EDNS", "CoreDNS's listener leaves DO out"}, {"own TLS", "BADVERS; EDNS", "CoreDNS's listener leaves DO out"}, {"NSD", "BADVERS; EDNS", "NSD leaves DO out"}}
 
 func basicDNS() []compliance {
 	const soa = "NOERROR aa; answer SOA"
@@ -79,11 +79,11 @@ func opcodes() (rows []compliance) {
 		}
 	}
 	forgets := []deviation{{"fast UDP", "FORMERR; no question", byHeader + ", and forgets the opcode"},
-		{"own", "FORMERR; no question", byHeader + ", and forgets the opcode"}, nsdResets}
+		{"own UDP", "FORMERR; no question", byHeader + ", and forgets the opcode"}, {"own TLS", "FORMERR; no question", byHeader + ", and forgets the opcode"}, nsdResets}
 	return append(rows, []compliance{
 		{section: "3.1.4", name: "opcode 15 with question and EDNS", query: askFor(dns.TypeSOA, withOpcode(15), withEDNS(0, 0)), want: "opcode 15 NOTIMP; no question"},
 		{section: "2", name: "opcode 15 with all bits of the header", query: askHeader(15, withAllBits), want: "opcode 15 NOTIMP rd; no question",
-			but: []deviation{{"own T", "opcode 15 NOTIMP tc rd ra ad cd; no question", byHeader + ", and copies it"},
+			but: []deviation{{"own TLS", "opcode 15 NOTIMP tc rd ra ad cd; no question", byHeader + ", and copies it"},
 				{"NSD UDP", "opcode 15 NOTIMP aa tc rd ra z cd; no question", "NSD copies the header"}, nsdResets}},
 		{section: "7", name: "no question", query: askHeader(dns.OpcodeQuery), want: "FORMERR; no question", but: []deviation{nsdResets}},
 		{section: "7", name: "NOTIFY without question", query: askHeader(dns.OpcodeNotify), want: "opcode 4 FORMERR; no question", but: forgets},
@@ -112,7 +112,7 @@ func extendedDNS() []compliance {
 
 		{section: "2", name: "all flags of EDNS", query: askFor(dns.TypeSOA, withEDNS(0, 0xffff)), want: "NOERROR aa; answer RRSIG SOA; EDNS DO"},
 		{section: "2", name: "a malformed option", query: askFor(dns.TypeSOA, withEDNS(0, 0, brokenOption)), want: "FORMERR; EDNS", // RFC 6891 §7
-			but: []deviation{{"own", "FORMERR", "CoreDNS's listener leaves EDNS out"}, {"NSD", soa, "NSD knows no such option"}}},
+			but: []deviation{{"own UDP", "FORMERR", "CoreDNS's listener leaves EDNS out"}, {"own TLS", "FORMERR", "CoreDNS's listener leaves EDNS out"}, {"NSD", soa, "NSD knows no such option"}}},
 		{section: "6", name: "nothing of the query before", query: askFor(dns.TypeSOA, withEDNS(0, 0)), want: soa},
 		{section: "6", name: "no EDNS behind EDNS", query: askFor(dns.TypeSOA), want: "NOERROR aa; answer SOA"},
 		{section: "7", name: "an unknown type at no name", query: askFor(1000, withLabel("nosuch"), withEDNS(0, 0)), want: "NXDOMAIN aa; authority SOA; EDNS"},

@@ -73,7 +73,9 @@ type NodeStatus struct {
 	Gossip string        `json:"gossip,omitempty"`
 	Error  string        `json:"error,omitempty"`
 	Phase  srvboot.Phase `json:"phase,omitempty"`
-	Serial uint32        `json:"serial,omitempty"`
+	// Genesis is the decision that its cluster was born by, empty before that.
+	Genesis string `json:"genesis,omitempty"`
+	Serial  uint32 `json:"serial,omitempty"`
 	// Plan and Reason are what it does and why.
 	Plan   string `json:"plan,omitempty"`
 	Reason string `json:"reason,omitempty"`
@@ -152,7 +154,8 @@ func (n *Node) Status() Status {
 	}
 	s.Problems = append(s.Problems, s.problems()...)
 	problems, warnings := othersNews(s.Others)
-	s.Problems, s.Warnings = append(s.Problems, problems...), slices.Concat(s.Warnings, warnings, n.followers.oddities())
+	s.Problems = append(s.Problems, problems...)
+	s.Warnings = append(append(s.Warnings, warnings...), n.followers.oddities()...) // a list in JSON, also without any
 	if text := s.Zone.Parent.warning(); text != "" {
 		s.Warnings = append(s.Warnings, text)
 	}
@@ -208,12 +211,28 @@ func (s *Status) problems() (out []string) {
 			out = append(out, n.Name+" does not answer: "+n.Error)
 		}
 	}
+	out = append(out, s.strangers()...)
 	for _, text := range s.DNSSEC.Problems {
 		out = append(out, "DNSSEC: "+text)
 	}
 	for _, c := range s.Certificates {
 		if c.Error != "" {
 			out = append(out, "certificate "+c.Slot+": "+c.Error)
+		}
+	}
+	return out
+}
+
+// strangers names the nodes of another birth of this cluster: they are kept out of the zone and are no part of the quorum.
+func (s *Status) strangers() (out []string) {
+	own := slices.IndexFunc(s.Nodes, func(n NodeStatus) bool { return n.Name == s.Node })
+	if own < 0 || s.Nodes[own].Genesis == "" {
+		return nil
+	}
+	for _, n := range s.Nodes {
+		if g := s.Nodes[own].Genesis; n.Genesis != "" && n.Genesis != g {
+			out = append(out, fmt.Sprintf("%s is of another birth of this cluster, genesis %s, and this node of genesis %s; where the wrong one is: stop etcd-dns, move its data directory away, start it",
+				n.Name, n.Genesis, g))
 		}
 	}
 	return out
@@ -239,6 +258,9 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report, cluster string) []Node
 			ns.Error, ns.Phase, ns.Serial, ns.Plan = "", state.Phase, state.Serial, string(state.Plan.Action)
 			if state.Member == nil {
 				ns.Reason = state.Plan.Reason
+			}
+			if g := state.Accepted; g != nil && (state.Phase == srvboot.Born || state.Phase == srvboot.Running || state.Phase == srvboot.Joining) {
+				ns.Genesis = g.Genesis.ID
 			}
 		}
 		out = append(out, ns)

@@ -159,8 +159,11 @@ func TestOnlookerPromptAndReload(t *testing.T) {
 		r.never(time.Second, "it made an answer up", w.seesNot(roster.Unknown))
 		r.start()
 		r.within(2*time.Second, "running", r.running("n0"))
-		w.Prompt("n0")
-		r.within(100*time.Millisecond, "born after the prompt", w.sees(roster.Born, 1))
+		sees := w.sees(roster.Born, 1)
+		r.within(2*time.Second, "born after a prompt", func() bool {
+			w.Prompt("n0") // until its member has told its list
+			return sees()
+		})
 		gone.Store(true)
 		w.Prompt("")
 		r.within(100*time.Millisecond, "no cluster left", func() bool { return len(w.Sights().Views) == 0 })
