@@ -47,10 +47,10 @@ const (
 	tableSets, networkSets, setWays = 1 << 15, 1 << 13, 4
 	// maxRate is the highest rate per second; accounts have 24 bits.
 	maxRate = 1_000_000
-	// maxDebt is for how many seconds a flood's debt may last. One second would outlast the next second's rate; more keeps a
-	// flood that pauses every other second from being a new one each time. BIND's window is 15 s by default, which holds a
-	// client that is none for as long.
-	maxDebt = 5
+	// maxDebt is how many seconds of the rate a flood may owe. One would outlast the next second's rate; two keep a flood that
+	// pauses every other second from being a new one each time. Those that pause for longer get less than three octets for one
+	// by the pauses alone. BIND's window is 15 s by default, which holds a client that is none for as long.
+	maxDebt = 2
 	// allRates is how many times the rate a network gets in all. BIND's manual wants all-per-second to be four times the
 	// other rates or more. A client that looks for a cluster asks for the service and for a few members' addresses.
 	allRates = 5
@@ -59,7 +59,7 @@ const (
 // Limiter is a response rate limit: it makes this server useless to who wants to hit others with its answers. Each
 // account is of a network (/24 of IPv4, /56 of IPv6), an owner (the name, or the zone of an NXDOMAIN) and a class; for
 // errors the owner does not count. An account gets rate answers per second. When it asks for more, every second answer
-// slips and the others are dropped, as in the RRL of BIND, until what was too much is made up for, by six seconds
+// slips and the others are dropped, as in the RRL of BIND, until what was too much is made up for, by three seconds
 // without any at most.
 // What an account lets pass is charged to one of the whole network too, at allRates times the rate: who asks for each name
 // of a large zone in turn would else get the rate for each.
