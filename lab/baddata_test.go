@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -109,6 +110,22 @@ func anothersData(t *testing.T, l *Lab) {
 
 // logCorrupt: the middle of a write-ahead log is damaged. The data is kept aside, and the member replaced.
 func logCorrupt(t *testing.T, l *Lab) {
+	// Damage that looks like the end of the log is told by the index that the node remembers to have reached, some seconds late.
+	const writes = 20
+	for i := range writes {
+		l.Put(fmt.Sprintf("before the damage %d", i), "1")
+	}
+	l.Wait("infra1 remembers how far it came", healthyLimit, func() error {
+		var id struct{ Index uint64 }
+		text, err := os.ReadFile(filepath.Join(l.node("infra1").data(), "identity.json"))
+		if err == nil {
+			err = json.Unmarshal(text, &id)
+		}
+		if err != nil || id.Index <= writes {
+			return errorf("index %d, %v", id.Index, err)
+		}
+		return nil
+	})
 	l.Kill("infra1")
 	dir := filepath.Join(l.node("infra1").data(), "etcd", "member")
 	logs, err := filepath.Glob(filepath.Join(dir, "wal", "*.wal"))
