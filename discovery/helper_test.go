@@ -3,7 +3,6 @@ package discovery
 import (
 	"context"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"testing"
@@ -76,8 +75,6 @@ func mustToken(t testing.TB, s *service, size int) string {
 	return s.URL + "/" + token
 }
 
-var _ http.Handler = (*Handler)(nil)
-
 // serveAt serves at an address that another service had.
 func serveAt(t testing.TB, s *Store, at string) {
 	t.Helper()
@@ -86,15 +83,12 @@ func serveAt(t testing.TB, s *Store, at string) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	server := &http.Server{Handler: NewHandler(NewRegistry(s.Client), Options{}), ReadHeaderTimeout: time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(l)
-	}()
+	done := make(chan error)
+	go func() { done <- Serve(ctx, l, nil, NewRegistry(s.Client), Options{}) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = server.Close()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -138,10 +138,12 @@ func TestWaitAcrossCompaction(t *testing.T) {
 		_, body, _ := send(t, "GET", fmt.Sprintf("%s?recursive=true&wait=true&waitIndex=%d", token, first.Created+1), "")
 		heard <- body
 	}()
-	select {
-	case body := <-heard:
-		t.Fatalf("heard %s of nobody", body)
-	case <-time.After(50 * time.Millisecond): // it may not wait yet, and then it finds the next one
+	for len(s.handler.waiting) == 0 { // until it waits
+		select {
+		case body := <-heard:
+			t.Fatalf("heard %s of nobody", body)
+		case <-time.After(time.Millisecond):
+		}
 	}
 	second, err := s.registry.Register(t.Context(), name, "2", "infra1=http://infra1:2380")
 	if err != nil {

@@ -47,7 +47,7 @@ func Main(ctx context.Context, args []string, say func(format string, args ...an
 		}
 	}
 	for name := range ours {
-		if err := os.Unsetenv("ETCD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))); err != nil {
+		if err := os.Unsetenv(variable(name)); err != nil {
 			return err
 		}
 	}

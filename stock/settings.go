@@ -1,6 +1,7 @@
 package stock
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -8,9 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/pkg/v3/flags"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"sigs.k8s.io/yaml"
 )
 
@@ -32,10 +34,10 @@ var ours = map[string]string{"discovery": "", "discovery-proxy": "", "proxy": "o
 
 // ignored are etcd's without a meaning for a check, beside those of embed.Config.AddFlags (etcdmain/config.go).
 var ignored = []string{"cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force", "max-result-buffer",
-	"max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot", "v", "vv", "v2-deprecation"}
+	"max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot", "v", "vv"}
 
-// read reads etcd's arguments, without the program's name. ok is false when etcd has to say what it makes of them: of help,
-// and of what is no flag.
+// read reads etcd's arguments, without the program's name. ok is false when etcd has to say what it makes of them: of help, of
+// what is no flag, and of values that are none. It fails then; nothing that it would start with may get there.
 func read(args []string, env func(string) (string, bool)) (s *settings, ok bool, err error) {
 	s = &settings{values: map[string]string{}, given: map[string]bool{}}
 	fs := flag.NewFlagSet("etcd", flag.ContinueOnError)
@@ -44,19 +46,22 @@ func read(args []string, env func(string) (string, bool)) (s *settings, ok bool,
 	version := fs.Bool("version", false, "")
 	fs.StringVar(&s.file, "config-file", "", "")
 	fs.String("initial-cluster-state", embed.ClusterStateFlagNew, "")
+	fs.String("v2-deprecation", "", "")
 	for _, f := range ignored {
-		fs.String(f, "", "")
+		fs.Var(&flags.IgnoredFlag{Name: f}, f, "") // as etcd reads them: without a value
 	}
 	for f, value := range ours {
 		fs.String(f, value, "")
 	}
 	fs.BoolVar(&s.noChecks, "no-checks", false, "")
-	if err := fs.Parse(args); err != nil || fs.NArg() > 0 || *version {
+	readable := fs.Parse(args) == nil
+	if !readable || fs.NArg() > 0 || *version {
 		return nil, false, nil
 	}
 	fs.Visit(func(f *flag.Flag) {
 		s.given[f.Name] = true
-		if _, mine := ours[f.Name]; !mine && f.Name != "no-checks" {
+		_, mine := ours[f.Name]
+		if _, none := f.Value.(*flags.IgnoredFlag); !mine && !none && f.Name != "no-checks" {
 			s.args = append(s.args, "--"+f.Name+"="+f.Value.String())
 		}
 	})
@@ -64,17 +69,14 @@ func read(args []string, env func(string) (string, bool)) (s *settings, ok bool,
 		s.file, _ = env("ETCD_CONFIG_FILE")
 	}
 	fs.VisitAll(func(f *flag.Flag) {
-		v, set := env("ETCD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")))
-		if set && v != "" && !s.given[f.Name] && s.file == "" {
+		if v, set := env(variable(f.Name)); set && v != "" && !s.given[f.Name] && s.file == "" {
 			s.given[f.Name] = true
-			if e := fs.Set(f.Name, v); e != nil && err == nil {
-				err = fmt.Errorf("ETCD_%s=%q: %w", strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), v, e)
-			}
+			readable = fs.Set(f.Name, v) == nil && readable
 		}
 		s.values[f.Name] = f.Value.String()
 	})
-	if err != nil {
-		return nil, false, nil // etcd says it in its words
+	if !readable {
+		return nil, false, nil
 	}
 	if s.file != "" {
 		return s, true, s.readFile()
@@ -93,12 +95,12 @@ func (s *settings) readFile() error {
 		s.given[key] = true
 		s.values[key] = fmt.Sprint(v)
 	}
-	for section, flags := range map[string][3]string{"client-transport-security": {"cert-file", "key-file", "trusted-ca-file"},
+	for section, names := range map[string][3]string{"client-transport-security": {"cert-file", "key-file", "trusted-ca-file"},
 		"peer-transport-security": {"peer-cert-file", "peer-key-file", "peer-trusted-ca-file"}} {
 		m, _ := values[section].(map[string]any)
 		for i, key := range []string{"cert-file", "key-file", "trusted-ca-file"} {
 			if v, ok := m[key]; ok {
-				s.values[flags[i]] = fmt.Sprint(v)
+				s.values[names[i]] = fmt.Sprint(v)
 			}
 		}
 	}
@@ -120,21 +122,16 @@ func (s *settings) get(name string) string { return s.values[name] }
 
 // dir is the data directory (etcdmain/etcd.go).
 func (s *settings) dir() string {
-	if d := s.get("data-dir"); d != "" {
-		return d
-	}
-	return s.get("name") + ".etcd"
+	return cmp.Or(s.get("data-dir"), s.get("name")+".etcd")
 }
 
-// hasLog reports whether the member has been initialized: etcd asks no more than this (server/storage/wal/util.go, Exist).
+// hasLog reports whether the member has been initialized: etcd asks no more than this.
 func (s *settings) hasLog() bool {
-	dir := s.get("wal-dir")
-	if dir == "" {
-		dir = filepath.Join(s.dir(), "member", "wal")
-	}
-	names, err := fileutil.ReadDir(dir, fileutil.WithExt(".wal"))
-	return err == nil && len(names) > 0
+	return wal.Exist(cmp.Or(s.get("wal-dir"), filepath.Join(s.dir(), "member", "wal")))
 }
+
+// variable is the name of a flag's environment variable.
+func variable(name string) string { return flags.FlagToEnv("ETCD", name) }
 
 // urls reads a flag with URLs.
 func (s *settings) urls(name string) (types.URLs, error) {

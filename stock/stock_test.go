@@ -46,6 +46,8 @@ func TestRead(t *testing.T) {
 		{name: "any spelling", args: []string{"-name", "a", "--discovery=http://d/t", "-client-cert-auth"},
 			want: map[string]string{"name": "a", "discovery": "http://d/t", "client-cert-auth": "true"}, passed: []string{"--client-cert-auth=true", "--name=a"}},
 		{name: "variables", env: []string{"ETCD_NAME=b", "ETCD_DISCOVERY=http://d/t", "ETCD_DISCOVERY_PROXY=p:1"}, want: map[string]string{"name": "b", "discovery": "http://d/t", "discovery-proxy": "p:1"}},
+		{name: "flags that etcd ignores take no value", args: []string{"--force", "--name=a", "-v", "--discovery=http://d/t"},
+			want: map[string]string{"name": "a", "discovery": "http://d/t"}, passed: []string{"--name=a"}},
 		{name: "flags win", args: []string{"--name=a"}, env: []string{"ETCD_NAME=b"}, want: map[string]string{"name": "a"}, passed: []string{"--name=a"}},
 		{name: "a file instead of both", args: []string{"--name=a", "--config-file=" + file}, env: []string{"ETCD_DISCOVERY=http://e/t"},
 			want: map[string]string{"name": "infra7", "discovery": "http://d/t", "peer-cert-file": "p.crt"}, passed: []string{"--config-file=" + file, "--name=a"}},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/discovery"
+	"github.com/etcd-dns/etcd-dns/node"
 )
 
 // discoveryPort is that of the program that ran discovery.etcd.io.
@@ -108,7 +110,7 @@ func (s *discoveryService) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { _ = l.Close() }()
-	log := zap.Must(zap.Config{Level: zap.NewAtomicLevelAt(zap.WarnLevel), Encoding: "json", EncoderConfig: zap.NewProductionEncoderConfig(), OutputPaths: []string{"stderr"}}.Build())
+	log := node.NewLogger(zap.InfoLevel, isTerminal(os.Stderr))
 	// etcd logs its own end as errors; what makes it fail comes by Failed.
 	store, err := discovery.OpenStore(cmd.Context(), s.data, log.WithOptions(zap.IncreaseLevel(zap.DPanicLevel)))
 	if err != nil {
