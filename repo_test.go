@@ -64,15 +64,15 @@ func TestCharters(t *testing.T) {
 func TestImports(t *testing.T) {
 	// package → the packages of this module that it may import
 	down := map[string][]string{
-		"roster": {}, "internal/durable": {}, "parent": {},
+		"roster": {}, "internal/durable": {}, "internal/ask": {}, "parent": {"internal/ask"},
 		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
-		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/durable"},
+		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/ask", "internal/durable"},
 		"gossip":  {"roster", "internal/durable"},
 		"follow":  {"roster", "internal/durable"},
-		"gateway": {}, "gateway/rpcproxy": {"gateway"},
+		"gateway": {"internal/ask"}, "gateway/rpcproxy": {"gateway"},
 		"discovery": {}, "stock": {"discovery"},
-		"srvboot/member": {"roster", "srvboot", "internal/durable"},
-		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "internal/durable"},
+		"srvboot/member": {"roster", "srvboot", "internal/ask", "internal/durable"},
+		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "internal/ask", "internal/durable"},
 		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "gateway", "gateway/rpcproxy", "stock", "discovery", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/internal/ask"
 )
 
 const (
@@ -18,8 +20,6 @@ const (
 	tryTimeout = time.Second
 	// rounds is how often each name server is asked: UDP loses packets.
 	rounds = 2
-	// udpSize is what fits into unfragmented packets everywhere (RFC 9715 §3.2 and appendix A: at most 1400; 1232 is the usual value).
-	udpSize = 1232
 )
 
 // Resolver asks name servers.
@@ -109,7 +109,7 @@ func (r *Resolver) srv(ctx context.Context, scheme, name string) (Answer, error)
 	failed := errors.New("/etc/resolv.conf has no nameserver line")
 	for range rounds {
 		for _, s := range servers {
-			reply, err := ask(ctx, s, name)
+			reply, err := askSRV(ctx, s, name)
 			if err == nil {
 				return endpoints(scheme, reply), nil
 			}
@@ -121,19 +121,14 @@ func (r *Resolver) srv(ctx context.Context, scheme, name string) (Answer, error)
 	return Answer{}, failed
 }
 
-// ask asks one name server over UDP, and over TCP when the answer does not fit (RFC 7766 §5).
-func ask(ctx context.Context, server, name string) (*dns.Msg, error) {
+// askSRV asks one name server. A denial is an answer.
+func askSRV(ctx context.Context, server, name string) (*dns.Msg, error) {
 	q := new(dns.Msg).SetQuestion(name, dns.TypeSRV)
-	q.SetEdns0(udpSize, false)
-	reply, _, err := (&dns.Client{Timeout: tryTimeout, UDPSize: udpSize}).ExchangeContext(ctx, q, server)
-	if err == nil && reply.Truncated {
-		reply, _, err = (&dns.Client{Net: "tcp", Timeout: tryTimeout}).ExchangeContext(ctx, q, server)
-	}
+	q.SetEdns0(ask.UDPSize, false)
+	reply, err := ask.Server{At: server, Timeout: tryTimeout}.Ask(ctx, q)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("at %s: %w", server, err)
-	case len(reply.Question) != 1 || reply.Question[0].Qtype != dns.TypeSRV || !strings.EqualFold(reply.Question[0].Name, name):
-		return nil, fmt.Errorf("at %s: the reply is to another question", server)
 	case reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
 		return nil, fmt.Errorf("at %s: %s", server, dns.RcodeToString[reply.Rcode])
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/etcd-dns/etcd-dns/internal/ask"
 	"github.com/etcd-dns/etcd-dns/parent"
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/zone/sign"
@@ -181,11 +182,9 @@ func holds(answer []dns.RR, key *dns.DNSKEY) bool {
 // NOERROR.
 func exchange(ctx context.Context, at netip.AddrPort, name string, t uint16) (m *dns.Msg, err error) {
 	what := dns.TypeToString[t]
-	for range lookTries {
-		if m, err = exchangeOnce(ctx, at, name, t); err == nil || ctx.Err() != nil {
-			break
-		}
-	}
+	q := &dns.Msg{Question: []dns.Question{{Name: name, Qtype: t, Qclass: dns.ClassINET}}}
+	q.SetEdns0(ask.UDPSize, true)
+	m, err = ask.Server{At: at.String(), Timeout: lookTimeout, Tries: lookTries}.Ask(ctx, q)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("ask for %s: %w", what, err)
@@ -195,18 +194,6 @@ func exchange(ctx context.Context, at netip.AddrPort, name string, t uint16) (m 
 		return nil, fmt.Errorf("asked for %s it answers without authority", what)
 	}
 	return m, nil
-}
-
-func exchangeOnce(ctx context.Context, at netip.AddrPort, name string, t uint16) (*dns.Msg, error) {
-	q := &dns.Msg{MsgHdr: dns.MsgHdr{Id: dns.Id()}, Question: []dns.Question{{Name: name, Qtype: t, Qclass: dns.ClassINET}}}
-	q.SetEdns0(1232, true)
-	client := &dns.Client{Timeout: lookTimeout}
-	m, _, err := client.ExchangeContext(ctx, q, at.String())
-	if err == nil && m.Truncated {
-		client.Net = "tcp"
-		m, _, err = client.ExchangeContext(ctx, q, at.String())
-	}
-	return m, err
 }
 
 // nameServerAddrs lists every address of the NS set that this machine has a route to. Name servers outside of the zone are looked up.

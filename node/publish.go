@@ -47,7 +47,7 @@ type publisher struct {
 	file string
 	log  *zap.Logger
 	// asks carries views that must be published before the asker goes on; closed never.
-	asks    chan ask
+	asks    chan errand
 	prompts prompt
 	// fault is why the zone is not what it should be, or not on disk; nil when all is well.
 	fault atomic.Pointer[string]
@@ -60,15 +60,15 @@ type publisher struct {
 	settling map[string]*settling // by srv-name
 }
 
-// ask is a view with the channel that its result is sent on.
-type ask struct {
+// errand is a view with the channel that its result is sent on.
+type errand struct {
 	view roster.View
 	done chan error
 }
 
 func newPublisher(n *Node, z *zone.Publisher) *publisher {
 	return &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
-		asks: make(chan ask), prompts: newPrompt(), settling: map[string]*settling{}}
+		asks: make(chan errand), prompts: newPrompt(), settling: map[string]*settling{}}
 }
 
 // load reads the last good roster. A damaged file is logged and left out: the other nodes and the marker know too.
@@ -95,7 +95,7 @@ func (p *publisher) load() {
 func (p *publisher) publish(v roster.View) error {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
-	a := ask{view: v, done: make(chan error, 1)}
+	a := errand{view: v, done: make(chan error, 1)}
 	select {
 	case p.asks <- a:
 	case <-ctx.Done():

@@ -108,7 +108,7 @@ func (a Asker) lookup(ctx context.Context, name string, t uint16) (*dns.Msg, err
 	for _, r := range a.Resolvers {
 		q := question(name, t)
 		q.RecursionDesired = true
-		m, err := exchange(ctx, q, r, "")
+		m, err := server(r).Ask(ctx, q)
 		switch {
 		case err != nil:
 		case !m.RecursionAvailable: // RFC 1035 §4.1.1: it does not look further than its own zones

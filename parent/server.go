@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/internal/ask"
 )
 
 const (
@@ -19,8 +21,6 @@ const (
 	queryTimeout = 2 * time.Second
 	// tries over UDP, since a datagram may be lost.
 	tries = 3
-	// udpSize is what the DNS flag day of 2020 agreed on: it fits an Ethernet frame on any path.
-	udpSize = 1232
 )
 
 // Server is what one server of the parent says.
@@ -76,19 +76,21 @@ func (s Server) records() (out []dns.RR) {
 
 // askServer fills in an entry of the view.
 func (a Asker) askServer(ctx context.Context, v *View, s *Server) {
-	at := netip.AddrPortFrom(s.Addr, cmp.Or(a.port, dnsPort))
-	r, err := exchange(ctx, question(v.Domain, dns.TypeNS), at, "")
+	at := server(netip.AddrPortFrom(s.Addr, cmp.Or(a.port, dnsPort)))
+	r, err := at.Ask(ctx, question(v.Domain, dns.TypeNS))
 	if err == nil {
 		err = s.readReferral(r, v)
 	}
 	if err == nil && s.lacksGlue(v.Domain) {
 		// Servers from before RFC 9471 leave out what does not fit UDP without a word; over TCP all of it fits.
-		if whole, tcpErr := exchange(ctx, question(v.Domain, dns.TypeNS), at, "tcp"); tcpErr == nil {
+		at.TCP = true
+		if whole, tcpErr := at.Ask(ctx, question(v.Domain, dns.TypeNS)); tcpErr == nil {
 			err = s.readReferral(whole, v)
 		}
 	}
 	if err == nil {
-		r, err = exchange(ctx, question(v.Domain, dns.TypeDS), at, "")
+		at.TCP = false
+		r, err = at.Ask(ctx, question(v.Domain, dns.TypeDS))
 	}
 	if err == nil {
 		err = s.readDS(r, v)
@@ -173,31 +175,10 @@ func sameName(a, b string) bool { return dns.CanonicalName(a) == dns.CanonicalNa
 // question is a query without recursion.
 func question(name string, t uint16) *dns.Msg {
 	m := &dns.Msg{MsgHdr: dns.MsgHdr{Id: dns.Id()}, Question: []dns.Question{{Name: name, Qtype: t, Qclass: dns.ClassINET}}}
-	return m.SetEdns0(udpSize, true)
+	return m.SetEdns0(ask.UDPSize, true)
 }
 
-// exchange asks over UDP, again when nothing comes back, and over TCP when the answer is cut off (RFC 7766 §5) or
-// network says tcp.
-func exchange(ctx context.Context, q *dns.Msg, at netip.AddrPort, network string) (*dns.Msg, error) {
-	client := &dns.Client{Timeout: queryTimeout, Net: network, UDPSize: udpSize}
-	for try := 1; ; try++ {
-		r, _, err := client.ExchangeContext(ctx, q, at.String())
-		switch {
-		case err == nil && (!r.Response || len(r.Question) != 1 || !sameQuestion(r.Question[0], q.Question[0])):
-			err = errors.New("the answer is to another question")
-		case err == nil && r.Truncated && client.Net != "tcp":
-			client.Net = "tcp"
-			continue
-		case err == nil:
-			return r, nil
-		}
-		if try == tries || client.Net == "tcp" || ctx.Err() != nil {
-			return nil, fmt.Errorf("no answer: %w", err)
-		}
-		q.Id = dns.Id()
-	}
-}
-
-func sameQuestion(a, b dns.Question) bool {
-	return sameName(a.Name, b.Name) && a.Qtype == b.Qtype && a.Qclass == b.Qclass
+// server is how one of the parent's servers, or a resolver, is asked.
+func server(at netip.AddrPort) ask.Server {
+	return ask.Server{At: at.String(), Timeout: queryTimeout, Tries: tries}
 }

@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/internal/ask"
 )
 
 // checkDelegation asks every name server of the parent zone, directly and without recursion, what it delegates: a
@@ -46,6 +49,9 @@ func checkDelegation(ctx context.Context, t Target) CheckResult {
 	}
 	return f.result("%d name servers of %s delegate %s as expected", asked, parent, q.domain)
 }
+
+// queryTimeout bounds one try of one query; checkTimeout is longer than two.
+const queryTimeout = 2 * time.Second
 
 type delegationQuery struct {
 	d      Delegation
@@ -141,16 +147,13 @@ const (
 func question(name string, t uint16, recursion rd) *dns.Msg {
 	m := new(dns.Msg).SetQuestion(name, t)
 	m.RecursionDesired = bool(recursion)
-	m.SetEdns0(1232, false)
+	m.SetEdns0(ask.UDPSize, false)
 	return m
 }
 
-// exchange repeats over TCP what UDP cuts off.
+// exchange takes denials, too, for an answer.
 func (delegationQuery) exchange(ctx context.Context, server netip.AddrPort, m *dns.Msg) (*dns.Msg, error) {
-	reply, _, err := new(dns.Client).ExchangeContext(ctx, m, server.String())
-	if err == nil && reply.Truncated {
-		reply, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, m, server.String())
-	}
+	reply, err := ask.Server{At: server.String(), Timeout: queryTimeout, Tries: 2}.Ask(ctx, m)
 	if err != nil {
 		return nil, err
 	}

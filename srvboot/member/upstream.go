@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/internal/ask"
 )
 
 const (
@@ -48,7 +50,7 @@ func (u *upstream) forward(ctx context.Context, req *dns.Msg) (*dns.Msg, error) 
 		if slices.Contains(own, s.Addr().Unmap()) {
 			continue
 		}
-		m, err := ask(ctx, req, s)
+		m, err := askOne(ctx, req, s)
 		if err == nil {
 			return m, nil
 		}
@@ -64,16 +66,12 @@ func (u *upstream) forward(ctx context.Context, req *dns.Msg) (*dns.Msg, error) 
 	return nil, errors.Join(failed...)
 }
 
-// ask puts the question to one server, by TCP when the answer does not fit.
-func ask(ctx context.Context, req *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
+// askOne puts the question to one server.
+func askOne(ctx context.Context, req *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
 	out := req.Copy()
-	out.Id = dns.Id()
-	m, _, err := (&dns.Client{Net: "udp"}).ExchangeContext(ctx, out, server.String())
-	if err == nil && m.Truncated {
-		m, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, out, server.String())
-	}
+	m, err := ask.Server{At: server.String(), Timeout: serverPatience}.Ask(ctx, out)
 	if err != nil {
 		return nil, err
 	}
