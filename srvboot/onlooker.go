@@ -64,19 +64,34 @@ func (w *Onlooker) Run(ctx context.Context) error {
 	defer w.work.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		wake := w.step(ctx, time.Now())
-		timer.Reset(max(time.Millisecond, time.Until(wake)))
-		select {
-		case <-ctx.Done():
-			return nil
-		case e := <-w.events:
-			e()
-		case name := <-w.prompts:
-			w.prompted(name)
-		case <-timer.C:
+	for ctx.Err() == nil {
+		timer.Reset(max(time.Millisecond, time.Until(w.step(ctx, time.Now()))))
+		if w.await(ctx, timer.C) {
+			timer.Reset(together)
+			for w.await(ctx, timer.C) {
+			}
 		}
 	}
+	return nil
+}
+
+// together is how long answers are waited for after one came. The nodes of a domain are asked at once and answer within
+// milliseconds; a look at all of them for each answer would be most of what an idle node does.
+const together = 10 * time.Millisecond
+
+// await takes in what happens next, and is false when the time is up.
+func (w *Onlooker) await(ctx context.Context, up <-chan time.Time) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case e := <-w.events:
+		e()
+	case name := <-w.prompts:
+		w.prompted(name)
+	case <-up:
+		return false
+	}
+	return true
 }
 
 // Changed receives after the sights changed; it holds one signal.

@@ -2,8 +2,11 @@ package srvboot
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/etcd-dns/etcd-dns/roster"
@@ -91,6 +94,34 @@ func TestOnlookerFollowsTheNewestList(t *testing.T) {
 			v := w.Sights().Views[0]
 			return len(v.Members) != 4 || v.Index < index
 		})
+	})
+}
+
+// Sixty nodes that refuse at nearly the same time, as machines without the program do, are one look and not sixty: a look
+// is at all of them.
+func TestOnlookerTakesAnswersTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, steps, asked := simHome("", simNames(60)), 0, 0
+		home.Node = ""
+		var mu sync.Mutex
+		w := NewOnlooker(OnlookerOptions{Every: time.Second, Timeout: time.Second,
+			Homes: func() []Home { steps++; return []Home{home} },
+			Ask: func(context.Context, string) (State, error) {
+				mu.Lock()
+				asked++
+				late := time.Duration(asked%5) * time.Millisecond
+				mu.Unlock()
+				time.Sleep(late)
+				return State{}, errors.New("connection refused")
+			}})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := w.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if asked < 9*60 || steps > 60 {
+			t.Errorf("%d questions and %d looks in ten seconds, want 540 or more, and 60 at most", asked, steps)
+		}
 	})
 }
 
