@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS = -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build test unit lab campaign race fuzz lint bench bench-Boot bench-DNS bench-Null bench-Large bench-Publish clean
+.PHONY: build test unit lab campaign race fuzz lint bench bench-Boot bench-DNS bench-Null bench-Large bench-Publish bench-Rack clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/etcd-dns ./cmd/etcd-dns
@@ -53,7 +53,7 @@ lint:
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run ./...
 
 # bench measures side by side, on loopback: the boot beside stock etcd, then DNS beside other name servers. BENCH picks
-# (Boot, DNS, Large, Publish, or Null, which compares NSD with itself), and BENCHFLAGS go to the benchmark; see docs/benchmarks.md:
+# (Boot, DNS, Large, Publish, Rack, or Null, which compares NSD with itself), and BENCHFLAGS go to the benchmark; see docs/benchmarks.md:
 #   make bench BENCH=DNS BENCHFLAGS='-servers etcd-dns,NSD -cases SRV,TCP -rounds 1'
 BENCH ?= Boot DNS
 BENCHFLAGS ?=
@@ -65,6 +65,11 @@ bench-Boot: build
 bench-DNS bench-Null bench-Large: build
 	@./lab/install.sh bench
 	$(GO) test -run '^$$' -bench '^Benchmark$(@:bench-%=%)$$' -benchtime 1x -timeout 30m ./bench $(BENCHFLAGS)
+
+# Rack times a rack of real processes, 20 rounds each; about 40 minutes, ten of them with all cores taken.
+bench-Rack:
+	@./lab/install.sh
+	$(GO) test -run '^$$' -bench '^BenchmarkRack' -benchtime 20x -timeout 90m ./lab $(BENCHFLAGS)
 
 bench-Publish:
 	$(GO) test -run '^$$' -bench '^BenchmarkPublish$$' -benchtime 300x -timeout 20m ./zone

@@ -12,8 +12,15 @@ import (
 	"time"
 )
 
-// admit gives a node its line in every Corefile, tells the nodes that run, and starts it.
+// admit invites a node and starts it.
 func (l *Lab) admit(name string) {
+	l.t.Helper()
+	l.invite(name)
+	l.Start(name)
+}
+
+// invite gives a node its line in every Corefile, and tells the nodes that run.
+func (l *Lab) invite(name string) {
 	l.t.Helper()
 	line := fmt.Sprintf("node %s %s", name, l.Addr(name))
 	for _, n := range l.Names() {
@@ -24,7 +31,6 @@ func (l *Lab) admit(name string) {
 			l.Signal(n, syscall.SIGHUP)
 		}
 	}
-	l.Start(name)
 }
 
 // serviceGap is how long a client of the gateway or the gRPC proxy may be without an acknowledged write while the membership

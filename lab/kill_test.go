@@ -14,7 +14,7 @@ import (
 )
 
 // boot starts a rack and waits until all is well.
-func boot(t *testing.T, o Options) *Lab {
+func boot(t testing.TB, o Options) *Lab {
 	t.Helper()
 	l := New(t, o)
 	l.StartAll()

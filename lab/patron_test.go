@@ -18,6 +18,9 @@ const (
 	patronPace = 40 * time.Millisecond
 	// patronTries is how many times a resolver asks before it gives up (Unbound: five).
 	patronTries = 4
+	// patronConns is how many connections a resolver has at a time; what it asks beyond them waits (Unbound's
+	// outgoing-num-tcp). Without it a patron whose answers come late has as many as one of a crowd, and goes with it.
+	patronConns = 10
 )
 
 // patron is a good client: it asks one node for the members as resolvers do, over UDP and over TCP, each query on a new
@@ -28,6 +31,7 @@ type patron struct {
 	question Question
 	want     string
 	stop     chan struct{}
+	conns    chan struct{} // one for each connection
 	wg       sync.WaitGroup
 
 	mu sync.Mutex
@@ -55,7 +59,7 @@ func (t *patronTally) String() string {
 func (l *Lab) patron(from, node string) *patron {
 	l.t.Helper()
 	p := &patron{lab: l, from: from, at: net.JoinHostPort(l.Addr(node), "53"), question: Question{l.service("server"), dns.TypeSRV}, want: l.complete("server"),
-		stop: make(chan struct{}), tally: map[string]*patronTally{"udp": {}, "tcp": {}}}
+		stop: make(chan struct{}), conns: make(chan struct{}, patronConns), tally: map[string]*patronTally{"udp": {}, "tcp": {}}}
 	for network := range p.tally {
 		p.wg.Go(func() { p.ask(network) })
 	}
@@ -102,6 +106,10 @@ func (p *patron) query(network string) {
 }
 
 func (p *patron) try(network string) error {
+	if network == "tcp" {
+		p.conns <- struct{}{}
+		defer func() { <-p.conns }()
+	}
 	var conn *dns.Conn
 	err := inNetns(p.lab.host(p.from).ns, func() error {
 		c, err := net.DialTimeout(network, p.at, queryLimit)

@@ -159,6 +159,19 @@ func (w *Watcher) Sequence(node string, q Question) []Seen {
 	return append([]Seen(nil), w.seen[key(node, q)]...)
 }
 
+// since is how long after a moment a node first answered so.
+func (w *Watcher) since(moment time.Time, node string, q Question, so func(answer string) bool) time.Duration {
+	for _, s := range w.Sequence(node, q) {
+		if so(s.Answer) && s.Last.After(moment) {
+			return max(0, s.First.Sub(moment))
+		}
+	}
+	return unseen
+}
+
+// unseen is the time of what did not happen while it was watched.
+const unseen = time.Hour
+
 // Silent is how many questions a node did not answer in time, a second unless it was asked patiently.
 func (w *Watcher) Silent(node string, q Question) int { return len(w.Unanswered(node, q)) }
 
