@@ -45,13 +45,11 @@ func (l *Lab) crash(way aCrash, victim string) (took []time.Duration) {
 	rest := slices.DeleteFunc(l.Names(), func(n string) bool { return n == victim })
 	l.Wait("all are in the answers", healthyLimit, func() error { return l.allSay(l.Names(), q, l.complete("client")) })
 	w := l.Ask100(clientHost, q)
+	defer w.Stop()
 	began := time.Now()
 	way.down(l, victim)
-	l.Wait(victim+" leaves the answers after "+way.name, 30*time.Second, func() error { return l.allSay(rest, q, l.targets("client", rest...)) })
-	w.Stop()
-	for _, n := range rest {
-		took = append(took, w.since(began, n, q, func(answer string) bool { return !strings.Contains(answer, victim) }))
-	}
+	took = l.answered(w, began, rest, q, func(answer string) bool { return !strings.Contains(answer, victim) })
+	l.Wait("the others are in the answers", healthyLimit, func() error { return l.allSay(rest, q, l.targets("client", rest...)) })
 	way.back(l, victim)
 	l.WaitHealthy()
 	return took

@@ -68,11 +68,7 @@ func BenchmarkRackChange(b *testing.B) {
 			if err := do(ctx); err != nil { // etcd refuses while its members have been connected for less than five seconds
 				return err
 			}
-			l.Wait("SRV after the "+what, healthyLimit, func() error { return l.allSay(running, q, want) })
-			w.Stop()
-			for _, n := range running {
-				took = append(took, w.since(began, n, q, func(answer string) bool { return answer == want }))
-			}
+			took = append(took, l.answered(w, began, running, q, func(answer string) bool { return answer == want })...)
 			return nil
 		})
 	}

@@ -159,18 +159,23 @@ func (w *Watcher) Sequence(node string, q Question) []Seen {
 	return append([]Seen(nil), w.seen[key(node, q)]...)
 }
 
-// since is how long after a moment a node first answered so.
-func (w *Watcher) since(moment time.Time, node string, q Question, so func(answer string) bool) time.Duration {
-	for _, s := range w.Sequence(node, q) {
-		if so(s.Answer) && s.Last.After(moment) {
-			return max(0, s.First.Sub(moment))
-		}
+// answered waits until each of the nodes has answered so, and returns how long after a moment each of them first did.
+func (l *Lab) answered(w *Watcher, moment time.Time, nodes []string, q Question, so func(answer string) bool) (took []time.Duration) {
+	l.t.Helper()
+	for _, n := range nodes {
+		l.Wait(n+" answers "+q.Name, healthyLimit, func() error {
+			seen := w.Sequence(n, q)
+			for _, s := range seen {
+				if so(s.Answer) && s.Last.After(moment) {
+					took = append(took, max(0, s.First.Sub(moment)))
+					return nil
+				}
+			}
+			return errorf("%v", seen)
+		})
 	}
-	return unseen
+	return took
 }
-
-// unseen is the time of what did not happen while it was watched.
-const unseen = time.Hour
 
 // Silent is how many questions a node did not answer in time, a second unless it was asked patiently.
 func (w *Watcher) Silent(node string, q Question) int { return len(w.Unanswered(node, q)) }
