@@ -72,7 +72,7 @@ func TestImports(t *testing.T) {
 		"gateway": {"internal/ask"}, "gateway/rpcproxy": {"gateway"},
 		"discovery": {}, "stock": {"discovery"},
 		"srvboot/member": {"roster", "srvboot", "internal/ask", "internal/durable"},
-		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "internal/ask", "internal/durable"},
+		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "discovery", "internal/ask", "internal/durable"},
 		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "gateway", "gateway/rpcproxy", "stock", "discovery", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}

@@ -47,6 +47,22 @@ func (m *Manager) AdminClientTLS(node string) *tls.Config {
 	}
 }
 
+// ClientTLS returns the configuration for calling etcd members of the bundle as a client, with the certificate that they
+// call themselves with. It has no common name, so that it stands for no user of etcd.
+func (m *Manager) ClientTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		RootCAs:    m.roots,
+		Time:       m.opts.Now,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if c := m.slots[1].serving.Load(); c != nil {
+				return c, nil
+			}
+			return nil, errNotReady
+		},
+	}
+}
+
 func (m *Manager) peerCertificate() (*tls.Certificate, error) {
 	if c := m.slots[0].serving.Load(); c != nil {
 		return c, nil

@@ -30,6 +30,8 @@ type Options struct {
 	// URL is how members reach this service, such as https://discovery.example.com; without it /new answers with the host
 	// that it was asked by. Its path may be empty only.
 	URL string
+	// Conns is how many connections there may be at a time at a listener; 0 for maxWaiting. Others wait to be taken.
+	Conns int
 	// Rates per address; zero for DefaultRates.
 	Rates Rates
 	Log   *zap.Logger

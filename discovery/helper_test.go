@@ -84,7 +84,7 @@ func serveAt(t testing.TB, s *Store, at string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- Serve(ctx, l, nil, NewRegistry(s.Client), Options{}) }()
+	go func() { done <- Serve(ctx, nil, NewRegistry(s.Client), Options{}, l) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

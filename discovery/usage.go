@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ const (
 	countEvery = time.Minute
 	// page is how many keys are read at a time.
 	page = 1000
+	// statusWithin bounds a question about the store's space to one member.
+	statusWithin = 2 * time.Second
 	// quotaPart is which part of the store's space quota may be in use, by anything, for the service to take more. etcd
 	// refuses all writes beyond the quota (embed.Config.QuotaBackendBytes), which strangers must not bring about.
 	quotaPart = 2
@@ -125,21 +128,33 @@ func (u *usage) count(ctx context.Context) error {
 	return nil
 }
 
-// full says why the store takes no more.
+// full says why the store takes no more, by the first member that answers.
 func (u *usage) full(ctx context.Context) (string, error) {
-	status, err := u.etcd.Status(ctx, first(u.etcd.Endpoints()))
-	if err != nil {
-		return "", fmt.Errorf("ask for the size of the store: %w", err)
+	endpoints := u.etcd.Endpoints()
+	if len(endpoints) == 0 {
+		endpoints = []string{""} // the client is in the store's own process
 	}
-	if q := status.DbSizeQuota; q > 0 && status.DbSize > q/quotaPart {
-		return fmt.Sprintf("the store has %d of %d octets in use, expected half at most", status.DbSize, q), nil
+	var failed []error
+	for _, at := range endpoints {
+		status, err := u.status(ctx, at)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		if q := status.DbSizeQuota; q > 0 && status.DbSize > q/quotaPart {
+			return fmt.Sprintf("the store has %d of %d octets in use, expected half at most", status.DbSize, q), nil
+		}
+		return "", nil
 	}
-	return "", nil
+	return "", errors.Join(failed...)
 }
 
-func first(list []string) string {
-	if len(list) == 0 {
-		return ""
+func (u *usage) status(ctx context.Context, at string) (*clientv3.StatusResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWithin)
+	defer cancel()
+	status, err := u.etcd.Status(ctx, at)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the size of the store: %w", err)
 	}
-	return list[0]
+	return status, nil
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -133,6 +134,16 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"a node in two clusters", "node infra2 10.0.1.12", "cluster foo {\n node infra0 10.0.1.12\n}", 8, "node infra0 is in cluster foo here and in the default cluster in line 5", "runs one member"},
 		{"an address in two clusters", "node infra2 10.0.1.12", "cluster foo {\n node infra2 10.0.1.10\n}", 8, "address 10.0.1.10 stands here and at node infra0 in line 5", "its own address"},
 		{"a cluster within a cluster", "node infra2 10.0.1.12", "cluster foo {\n cluster bar {\n node infra2 10.0.1.12\n }\n}", 8, `unknown property "cluster"`, "one of: "},
+		{"discovery with a word", "node infra2 10.0.1.12", "discovery 8087", 7, "expected discovery, or discovery { … }", "listen 8087"},
+		{"discovery in a cluster", "node infra2 10.0.1.12", "cluster foo {\n discovery\n}", 8, `unknown property "discovery"`, "one of: "},
+		{"discovery without a port", "node infra2 10.0.1.12", "discovery {\n listen\n}", 8, "listen without a port", "listen 8087"},
+		{"discovery at a bad port", "node infra2 10.0.1.12", "discovery {\n listen 0\n}", 8, `"0" is not a place to listen at`, "listen 8087"},
+		{"discovery at an address alone", "node infra2 10.0.1.12", "discovery {\n listen 10.0.1.10\n}", 8, `"10.0.1.10" is not a place`, "ADDRESS:PORT"},
+		{"discovery with a path", "node infra2 10.0.1.12", "discovery {\n url https://a/b\n}", 8, `"https://a/b" is not the URL of a service`, "without a path"},
+		{"discovery with a typo", "node infra2 10.0.1.12", "discovery {\n lissen 1\n}", 8, `unknown property "lissen" of discovery`, "listen"},
+		{"discovery twice", "node infra2 10.0.1.12", "discovery\ndiscovery", 8, "discovery stands here and in line 7", "keep one"},
+		{"a word of discovery twice", "node infra2 10.0.1.12", "discovery {\n tls off\n tls off\n}", 9, "tls stands here and in line 8", "keep one"},
+		{"discovery with half of TLS", "node infra2 10.0.1.12", "discovery {\n tls maybe\n}", 8, `expected tls on or tls off but got "maybe"`, "on by default"},
 		{"endpoints outside of a cluster", "node infra2 10.0.1.12", "endpoints https://a:2379", 7, `unknown property "endpoints"`, "one of: "},
 		{"endpoints without a URL", "node infra2 10.0.1.12", "cluster old {\n endpoints\n}", 8, "endpoints without a URL", "https://HOST:2379"},
 		{"endpoint without a scheme", "node infra2 10.0.1.12", "cluster old {\n endpoints 10.0.9.1:2379\n}", 8, `"10.0.9.1:2379" is not a client URL`, "https://HOST:2379"},
@@ -243,4 +254,31 @@ func TestParseOutsideCluster(t *testing.T) {
 	if old, _ := r.Cluster("old"); !old.Outside || old.Knowledge != roster.Unknown {
 		t.Errorf("the roster has it as %+v", old)
 	}
+}
+
+func TestParseDiscovery(t *testing.T) {
+	for text, want := range map[string]DiscoveryOptions{
+		"discovery":                                        {Listen: addrPorts("0.0.0.0:8087"), URL: "https://rack1.example.com:8087"},
+		"discovery {\n}":                                   {Listen: addrPorts("0.0.0.0:8087"), URL: "https://rack1.example.com:8087"},
+		"discovery {\n listen 80\n}":                       {Listen: addrPorts("0.0.0.0:80"), URL: "https://rack1.example.com:80"},
+		"discovery {\n tls off\n}":                         {Listen: addrPorts("0.0.0.0:8087"), URL: "http://rack1.example.com:8087", Plain: true},
+		"discovery {\n url http://d/\n}":                   {Listen: addrPorts("0.0.0.0:8087"), URL: "http://d"},
+		"discovery {\n listen 10.0.1.10:1 [fd00::11]:2\n}": {Listen: addrPorts("10.0.1.10:1", "[fd00::11]:2"), URL: "https://rack1.example.com:1"},
+	} {
+		o, err := ParseCorefile("Corefile", []byte(strings.Replace(goodCorefile, "node infra2", text+"\nnode infra2", 1)))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if d := cmp.Diff(want, *o.Discovery, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
+			t.Errorf("%s (-want +got):\n%s", text, d)
+		}
+	}
+}
+
+func addrPorts(list ...string) (out []netip.AddrPort) {
+	for _, s := range list {
+		out = append(out, netip.MustParseAddrPort(s))
+	}
+	return out
 }

@@ -24,7 +24,7 @@ func (p *stanza) finish() (*Options, error) {
 		return nil, p.errorf("no node lines", "write one line `node NAME ADDRESS` for each machine")
 	}
 	p.finishClusters()
-	for _, check := range []func() error{p.checkOwnName, p.checkClusters, p.checkNameServers, p.checkRecords, p.warnReverse} {
+	for _, check := range []func() error{p.checkOwnName, p.checkClusters, p.checkNameServers, p.checkRecords, p.warnReverse, p.finishDiscovery} {
 		if err := check(); err != nil {
 			return nil, err
 		}

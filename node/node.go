@@ -65,6 +65,7 @@ type Node struct {
 	boot      *srvboot.Boot
 	onlooker  *srvboot.Onlooker
 	followers *followers
+	tokens    *tokenService
 	dns       *nameServer
 	fronts    *fronts
 	publisher *publisher
@@ -187,6 +188,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.serveAdmin(ctx) })
 	group.Go(func() error { return n.onlook(ctx) })
 	group.Go(func() error { return n.followers.run(ctx) })
+	group.Go(func() error { return n.tokens.run(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
 	group.Go(func() error { return n.parent.run(ctx) })
 	group.Go(func() error { return n.rumor.run(ctx) })

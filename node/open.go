@@ -207,6 +207,7 @@ func (n *Node) makeParts(o *Options) (err error) {
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.followers = newFollowers(n.log.Named("follow"), func() { n.publisher.prompts.send() })
 	n.followers.set(o)
+	n.tokens = newTokenService(n)
 	timing := srvboot.DefaultTiming()
 	n.onlooker = srvboot.NewOnlooker(srvboot.OnlookerOptions{Homes: n.otherHomes, Ask: n.peers.State, Every: timing.Slow, Timeout: timing.AskTimeout})
 	n.zones.Set(n.store)

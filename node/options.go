@@ -66,6 +66,8 @@ type Options struct {
 	Records []dns.RR
 	// Reverse are the server block's reverse zones, in its order.
 	Reverse []zone.Reverse
+	// Discovery is the discovery service; nil for none.
+	Discovery *DiscoveryOptions
 	// NoParent is `parent none`: no zone delegates to this one, and nobody is asked.
 	NoParent bool
 	// Ephemeral allows birth on a file system that does not outlive a power cut.

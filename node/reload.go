@@ -51,6 +51,7 @@ func (n *Node) applyOptions(o *Options) {
 	n.boot.Prompt()
 	n.onlooker.Prompt("")
 	n.followers.set(o)
+	n.tokens.prompts.send()
 	n.parent.prompts.send()
 	n.keepLastGood(o)
 }

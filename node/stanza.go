@@ -47,7 +47,7 @@ func properties() map[string]property {
 		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
 		"election": interval(func(c *ClusterOptions, v time.Duration) { c.Election = v }), "quota": (*stanza).quota,
-		"replace":   (*stanza).replace,
+		"replace": (*stanza).replace, "discovery": (*stanza).discovery,
 		"endpoints": (*stanza).endpoints, "id": (*stanza).clusterID,
 		"ca":   outsidePath(func(o *OutsideOptions) *string { return &o.CA }),
 		"cert": outsidePath(func(o *OutsideOptions) *string { return &o.Cert }), "key": outsidePath(func(o *OutsideOptions) *string { return &o.Key }),

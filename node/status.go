@@ -152,6 +152,9 @@ func (n *Node) Status() Status {
 	if text := n.publisher.fault.Load(); text != nil {
 		s.Problems = append(s.Problems, "zone: "+*text)
 	}
+	if text := n.tokens.trouble.Load(); text != nil {
+		s.Problems = append(s.Problems, "discovery: "+*text)
+	}
 	s.Problems = append(s.Problems, s.problems()...)
 	problems, warnings := othersNews(s.Others)
 	s.Problems = append(s.Problems, problems...)

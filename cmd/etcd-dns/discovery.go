@@ -20,8 +20,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/node"
 )
 
-// discoveryPort is that of the program that ran discovery.etcd.io.
-const discoveryPort = "8087"
+var discoveryPort = strconv.Itoa(discovery.Port)
 
 func newDiscovery() *cobra.Command {
 	cmd := &cobra.Command{Use: "discovery", Short: "Let the members of other etcd clusters find each other by a token",
@@ -131,7 +130,7 @@ func (s *discoveryService) run(cmd *cobra.Command) (err error) {
 		case <-ctx.Done():
 		}
 	}()
-	if err := discovery.Serve(ctx, l, config, discovery.NewRegistry(store.Client), discovery.Options{URL: s.url, Log: log}); err != nil {
+	if err := discovery.Serve(ctx, config, discovery.NewRegistry(store.Client), discovery.Options{URL: s.url, Log: log}, l); err != nil {
 		return err
 	}
 	if cmd.Context().Err() == nil {
