@@ -169,6 +169,67 @@ func TestDocumentedCorefiles(t *testing.T) {
 	}
 }
 
+// A translation has the commands, configurations and messages of its original, and no others: what it says of them may be in
+// other words. README.md's map is not translated.
+func TestTranslations(t *testing.T) {
+	translations, err := filepath.Glob("*.zh.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("docs/*.zh.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	translations = append(translations, more...)
+	if len(translations) == 0 {
+		t.Error("no translation found")
+	}
+	for _, path := range translations {
+		ours, theirs := codeOf(t, path), codeOf(t, strings.Replace(path, ".zh.md", ".md", 1))
+		for _, missing := range without(theirs, ours) {
+			t.Errorf("%s lacks %s", path, missing)
+		}
+		for _, odd := range without(ours, theirs) {
+			t.Errorf("%s has %s, which its original has not", path, odd)
+		}
+	}
+}
+
+var codeSpan = regexp.MustCompile("`[^`\\n]+`")
+
+// codeOf returns the lines of code in a page, without their comments, and what stands in backquotes.
+func codeOf(t *testing.T, path string) (out []string) {
+	t.Helper()
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, _ := strings.Cut(string(page), "## Find your way")
+	inFence := false
+	for line := range strings.Lines(text) {
+		fence := strings.HasPrefix(line, "```")
+		if fence {
+			inFence = !inFence
+		}
+		if fence || inFence || strings.HasPrefix(line, "    ") {
+			code, _, _ := strings.Cut(line, " # ")
+			out = append(out, strings.TrimSpace(code))
+			continue
+		}
+		out = append(out, codeSpan.FindAllString(line, -1)...)
+	}
+	return out
+}
+
+func without(list, others []string) (out []string) {
+	for _, s := range list {
+		if !contains(others, s) && !contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // The repository speaks of the product alone, and go.mod builds for everyone.
 func TestGoMod(t *testing.T) {
 	text, err := os.ReadFile("go.mod")

@@ -16,7 +16,9 @@ import (
 // made at one node, they are there at all, also after one of them has died.
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	l := boot(t, Options{Edit: func(_, text string) string { return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        discovery", 1) }})
+	l := boot(t, Options{Edit: func(_, text string) string {
+		return strings.Replace(text, "etcdsrv {", "etcdsrv {\n        discovery", 1)
+	}})
 	trust := "SSL_CERT_FILE=" + filepath.Join(l.host(clientHost).dir, "ca.crt")
 	service := "https://" + l.Domain + ":8087"
 	token := l.newToken(trust, service)
