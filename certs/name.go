@@ -4,7 +4,7 @@ import "strings"
 
 const (
 	maxNodes    = 64 // slots take the low six bits of a zone serial
-	maxSrvName  = 46 // design.md §7: `_etcd-server-ssl-NAME` must fit a label of 63 octets
+	maxSrvName  = 46 // `_etcd-server-ssl-NAME` must fit a label of 63 octets (RFC 1035 §2.3.4)
 	maxNodeName = 58 // so that NAME-peer, the host name of a peer address, still fits a label
 	maxFQDN     = 253
 )

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// BirthOp is what a person may say about a birth that cannot go on by itself (safety.md §4).
+// BirthOp is what a person may say about a birth that cannot go on by itself (docs/design/birth.md).
 type BirthOp string
 
 const (
