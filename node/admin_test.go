@@ -86,7 +86,7 @@ func TestAdminPort(t *testing.T) {
 	serve(boot, at)
 	caller := func(b *certs.Bundle, at netip.Addr) *peers {
 		p := &peers{bundle: ours.ID(), port: port, addrs: func(string) []netip.Addr { return []netip.Addr{at} }, tls: newTestCerts(t, b, "infra1").AdminClientTLS}
-		t.Cleanup(p.close)
+		t.Cleanup(func() { p.forget("") })
 		return p
 	}
 	good := caller(ours, at)

@@ -245,7 +245,7 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report, cluster string) []Node
 			continue
 		}
 		ns := NodeStatus{Name: l.Name, Addresses: []string{}, Gossip: n.rumor.word(l.Name)}
-		for _, a := range l.Addrs {
+		for _, a := range n.askedAt(l) {
 			ns.Addresses = append(ns.Addresses, a.String())
 		}
 		state, reachable := rep.State, true
