@@ -153,7 +153,11 @@ func (p *peers) dialAt(ctx context.Context, network, node string, at netip.Addr,
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	d := tls.Dialer{Config: p.tls(node)}
-	return d.DialContext(ctx, network, netip.AddrPortFrom(at, p.port).String())
+	conn, err := d.DialContext(ctx, network, netip.AddrPortFrom(at, p.port).String())
+	if err != nil {
+		return nil, fmt.Errorf("at %s: %w", at, err)
+	}
+	return conn, nil
 }
 
 // forget ends the idle connections to a node, which may lead to where it was; the empty name stands for all nodes.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -56,6 +57,9 @@ func (p *places) learn(answers map[string]srvboot.Answer, now time.Time) {
 		p.settleAt(name, usable(at), now)
 	}
 	for _, a := range answers {
+		if a.At.IsZero() {
+			continue
+		}
 		for name, at := range a.State.Places {
 			known, some := p.known[name]
 			if p.met[name].IsZero() && name != p.own && (!some || at.Later(known)) {
@@ -121,6 +125,25 @@ func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
 		}
 	}
 	return r
+}
+
+// conflicts lists nodes that say they are where the Corefile puts somebody else, for status.
+func (p *places) conflicts(o *Options) (out []string) {
+	for name, at := range p.snapshot() {
+		if line, _ := o.node(name); len(line.Addrs) > 0 {
+			continue
+		}
+		for _, other := range o.Nodes {
+			for _, a := range slices.Concat(other.Addrs, other.Peers) {
+				if other.Name != name && slices.Contains(at.Addrs, a) {
+					out = append(out, fmt.Sprintf("%s has the address %s from the network, which the Corefile gives to %s: it is not published for %s; give each node its own address",
+						name, a, other.Name, name))
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // usable leaves out addresses that could not stand in a Corefile either.
