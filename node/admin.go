@@ -171,7 +171,7 @@ func (a *admin) serve(ctx context.Context, addrs []netip.Addr, port uint16) erro
 // listenAll returns one listen per address, and one on all addresses when none is configured.
 func listenAll(addrs []netip.Addr, port uint16) (out []func() (net.Listener, error)) {
 	if len(addrs) == 0 {
-		addrs = []netip.Addr{netip.IPv6Unspecified()}
+		addrs = []netip.Addr{netip.IPv4Unspecified()} // of both families, also where the kernel has no IPv6 (net.Listen)
 	}
 	for _, addr := range addrs {
 		at := netip.AddrPortFrom(addr, port)

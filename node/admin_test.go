@@ -65,6 +65,41 @@ func newTestCerts(t testing.TB, b *certs.Bundle, node string) *certs.Manager {
 	return m
 }
 
+// A node is looked for at all addresses where it may be, past whoever else is at one by now.
+func TestPeersLookFurther(t *testing.T) {
+	ours := newTestBundle(t)
+	const port = 2378
+	places := addrList("127.0.98.9", "127.0.98.10", "127.0.98.11") // nobody, infra5, infra0
+	for at, name := range map[netip.Addr]string{places[1]: "infra5", places[2]: "infra0"} {
+		boot := fakeBoot{state: srvboot.State{Format: srvboot.Format, Bundle: ours.ID(), Node: name}, from: make(chan string, 1000)}
+		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, name).AdminServerTLS(), boot: boot, log: zap.NewNop()}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.serve(ctx, []netip.Addr{at}, port) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	p := &peers{bundle: ours.ID(), port: port, addrs: func(string) []netip.Addr { return places }, tls: newTestCerts(t, ours, "infra1").AdminClientTLS}
+	t.Cleanup(func() { p.forget("") })
+	for _, name := range []string{"infra0", "infra5"} {
+		s, err := p.State(t.Context(), name)
+		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); { // until the ports are open
+			s, err = p.State(t.Context(), name)
+		}
+		if err != nil || s.Node != name {
+			t.Errorf("%s: got %q, %v", name, s.Node, err)
+		}
+		p.forget(name)
+	}
+	if _, err := p.State(t.Context(), "infra2"); err == nil || !strings.Contains(err.Error(), "127.0.98.11") {
+		t.Errorf("infra2 is nowhere, and it says %v", err)
+	}
+}
+
 // The admin port knows who asks, believes only this bundle's nodes, and a caller believes only the node it asked.
 func TestAdminPort(t *testing.T) {
 	ours, theirs := newTestBundle(t), newTestBundle(t)
@@ -86,7 +121,7 @@ func TestAdminPort(t *testing.T) {
 	serve(boot, at)
 	caller := func(b *certs.Bundle, at netip.Addr) *peers {
 		p := &peers{bundle: ours.ID(), port: port, addrs: func(string) []netip.Addr { return []netip.Addr{at} }, tls: newTestCerts(t, b, "infra1").AdminClientTLS}
-		t.Cleanup(p.close)
+		t.Cleanup(func() { p.forget("") })
 		return p
 	}
 	good := caller(ours, at)

@@ -71,13 +71,29 @@ func (o *Options) CheckTarget(ctx context.Context) (srvboot.Target, error) {
 		t.SkipDNS = "the node does not run"
 	case s.Zone.Birth[line.Cluster] != roster.Born.String():
 		t.SkipDNS = "the cluster is not born yet: " + s.Waiting
-	case len(line.Addrs) > 0:
-		t.Resolver = resolverAt(netip.AddrPortFrom(line.Addrs[0], o.DNSPort))
+	default:
+		if at, ok := answersAt(line, s); ok {
+			t.Resolver = resolverAt(netip.AddrPortFrom(at, o.DNSPort))
+		}
 	}
 	if servers := systemNameServer(); servers != "" && o.hasParent() {
 		t.Delegation = &srvboot.Delegation{NameServers: o.Roster(func(string) int { return 0 }).NameServers, Recursive: servers}
 	}
 	return t, nil
+}
+
+// answersAt is where a running node answers DNS.
+func answersAt(line NodeLine, s Status) (netip.Addr, bool) {
+	if len(line.Addrs) > 0 {
+		return line.Addrs[0], true
+	}
+	for _, n := range s.Nodes {
+		if n.Name == line.Name && len(n.Addresses) > 0 {
+			a, err := netip.ParseAddr(n.Addresses[0])
+			return a, err == nil
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // resolverAt asks one name server, whatever resolv.conf says.

@@ -160,7 +160,7 @@ func (s *nameServer) started(inst *caddy.Instance) {
 	s.mu.Unlock()
 	s.transfers.serving(transferBlocks(inst))
 	limitWrites(inst, s.log)
-	if o != nil && !first {
+	if _, again := inst.Caddyfile().(served); o != nil && !first && !again {
 		s.apply(o)
 	}
 	if err := s.openDoors(inst); err != nil {
@@ -210,6 +210,18 @@ func (s *nameServer) reload() error {
 	}
 	return nil
 }
+
+// rebind starts an instance from the Corefile that serves, at the addresses of now; on any error the running one goes on.
+func (s *nameServer) rebind() error {
+	inst := s.instance()
+	if _, err := inst.Restart(served{inst.Caddyfile()}); err != nil {
+		return fmt.Errorf("move the name server: %w", err)
+	}
+	return nil
+}
+
+// served is a Corefile that serves already, and is started once more: there is nothing to apply.
+type served struct{ caddy.Input }
 
 // stop ends the name server: callbacks first, which close the metrics and ready listeners, then the servers.
 func (s *nameServer) stop() error {

@@ -2,11 +2,16 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/etcd-dns/etcd-dns/gossip"
 )
@@ -15,21 +20,50 @@ import (
 // node is gone, prompts questions, and knows addresses of nodes that the Corefile gives none.
 type rumor struct {
 	node *Node
+	// moved says that this node's own addresses changed.
+	moved prompt
+	// now is what gossips; nil before run.
+	now atomic.Pointer[gossiping]
+}
+
+// gossiping is the time at one address. The others keep the address of a run that they know, so that each has a nonce of
+// its own.
+type gossiping struct {
 	*gossip.Gossip
-	// boot is this run's nonce in gossip.
 	boot string
 }
 
-func newRumor(n *Node, o *Options, boot string) (*rumor, error) {
-	r := &rumor{node: n, boot: boot}
-	addrs := n.line.Addrs
-	if len(addrs) == 0 {
-		addrs = n.certAddrs()
+func newRumor(n *Node) *rumor { return &rumor{node: n, moved: newPrompt()} }
+
+// boot is the nonce in gossip; empty before run.
+func (r *rumor) boot() string {
+	if g := r.now.Load(); g != nil {
+		return g.boot
 	}
-	g, err := gossip.New(gossip.Options{Domain: o.Domain, Name: n.name, Boot: boot, Addrs: addrs, Port: o.GossipPort,
+	return ""
+}
+
+// Peers are those of gossip.Gossip.
+func (r *rumor) Peers() []gossip.Peer {
+	if g := r.now.Load(); g != nil {
+		return g.Peers()
+	}
+	return nil
+}
+
+// begin gossips at the addresses of now.
+func (r *rumor) begin() (*gossiping, error) {
+	n, boot := r.node, uuid.NewString()
+	o := n.options()
+	g, err := gossip.New(gossip.Options{Domain: o.Domain, Name: n.name, Boot: boot, Addrs: n.addrs(), Port: o.GossipPort,
 		Keys: [][]byte{n.bundle.Secrets().Gossip}, Seeds: r.seeds, File: o.File("gossip.json"), Timing: o.gossipTiming(), Log: n.log.Named("gossip")})
-	r.Gossip = g
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	now := &gossiping{Gossip: g, boot: boot}
+	r.now.Store(now)
+	r.say()
+	return now, nil
 }
 
 // gossipTiming follows the `timing` line of the block.
@@ -55,6 +89,13 @@ func (r *rumor) seeds(ctx context.Context) (out []netip.AddrPort) {
 	if len(out) == 0 && !o.NoParent {
 		out = delegated(ctx, net.DefaultResolver, o)
 	}
+	for name, at := range r.node.places.snapshot() {
+		for _, a := range at.Addrs {
+			if name != r.node.name {
+				out = append(out, netip.AddrPortFrom(a, o.GossipPort))
+			}
+		}
+	}
 	return out
 }
 
@@ -76,33 +117,43 @@ func delegated(ctx context.Context, resolver *net.Resolver, o *Options) (out []n
 	return out
 }
 
-// run gossips until ctx ends.
+// run gossips until ctx ends, at each of this node's addresses in turn.
 func (r *rumor) run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() { // ends with ctx
-		defer close(done)
-		r.watch(ctx)
-	}()
-	err := r.Run(ctx)
-	<-done
-	return err
+	group, ctx := errgroup.WithContext(ctx)
+	for ctx.Err() == nil {
+		g, err := r.begin()
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		here, leave := context.WithCancel(ctx)
+		group.Go(func() error { return g.Run(here) })
+		r.watch(here, g)
+		leave() // its goodbye may take a while, or get lost with the address
+	}
+	return group.Wait()
 }
 
-// watch has the zone judged anew at every change, and a node asked at once that came, went, or says something new.
-func (r *rumor) watch(ctx context.Context) {
+// watch has the zone judged anew at every change, and a node asked at once that came, went, or says something new. It
+// returns when this node moves, or ctx ends.
+func (r *rumor) watch(ctx context.Context, g *gossiping) {
 	known := map[string]string{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.Changed():
+		case <-r.moved:
+			return
+		case <-g.Changed():
 		}
 		r.node.publisher.prompts.send()
 		next := map[string]string{}
-		for _, p := range r.Peers() {
+		for _, p := range g.Peers() {
 			run := p.Name + "." + p.Boot
 			next[run] = fmt.Sprint(p.Status, p.Phase, p.MemberID, p.Serving, p.Serial)
 			if next[run] != known[run] {
+				if known[run] == "" {
+					r.node.peers.forget(p.Name) // it may be elsewhere now
+				}
 				r.node.boot.Ask(ctx, p.Name)
 				r.node.onlooker.Prompt(p.Name)
 			}
@@ -126,11 +177,14 @@ func (r *rumor) isGone(name, boot string) bool {
 
 // say spreads what this node is now.
 func (r *rumor) say() {
-	n := r.node
+	n, g := r.node, r.now.Load()
+	if g == nil {
+		return
+	}
 	o, s := n.options(), n.boot.Report().State
 	n.fillState(&s)
 	c, _ := o.cluster(n.line.Cluster)
-	rec := gossip.Record{Cluster: n.line.Cluster, Addrs: n.line.Addrs, PeerAddrs: n.line.Peers, AdminPort: o.AdminPort, PeerPort: c.PeerPort,
+	rec := gossip.Record{Cluster: n.line.Cluster, Addrs: n.addrs(), PeerAddrs: n.line.Peers, AdminPort: o.AdminPort, PeerPort: c.PeerPort,
 		ClientPort: c.ClientPort, Slot: n.slot(n.name), Phase: string(s.Phase), Serial: s.Serial}
 	if d := s.ZoneDigest; len(d) >= digestOctets*2 {
 		rec.Digest = strings.ToLower(d[:digestOctets*2])
@@ -141,7 +195,7 @@ func (r *rumor) say() {
 	if s.Member != nil {
 		rec.MemberID, rec.Serving = s.Member.ID, s.Member.Serving
 	}
-	r.Say(rec)
+	g.Say(rec)
 }
 
 // digestOctets is how much of the zone's digest is spread: enough to tell contents apart.

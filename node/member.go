@@ -101,7 +101,7 @@ func (n *Node) report() srvboot.Report {
 
 // view is what the member may know of its domain: the members it boots by, and every node's addresses.
 func (n *Node) view(l srvboot.Launch) (member.View, error) {
-	r := n.options().Roster(n.slot)
+	r := n.static()
 	for _, m := range l.Members {
 		if known, ok := n.roster.Load().Node(m.Name); ok {
 			if _, has := r.Node(m.Name); !has {
@@ -129,15 +129,19 @@ func (n *Node) resolve(r roster.Roster) {
 	}
 	v, err := member.ViewOf(l.Members, r, n.line.Cluster)
 	if err != nil {
-		n.log.Warn("the member keeps its old view of the domain", zap.Error(err))
-		return
+		// One that runs looks nothing up in SRV any more; of the addresses it has to know those that are known.
+		n.log.Warn("the member goes on without a full view of the domain", zap.Error(err))
+		if v, err = member.ViewOf(nil, r, n.line.Cluster); err != nil {
+			return
+		}
 	}
 	n.resolver.SetView(v)
 }
 
 // fillState adds what only the node knows to the state that other nodes get.
 func (n *Node) fillState(s *srvboot.State) {
-	s.Gossip, s.Signed = n.rumor.boot, n.dnssec.signer() != nil
+	s.Gossip, s.Signed = n.rumor.boot(), n.dnssec.signer() != nil
+	s.Places = n.places.say(s.Life)
 	s.Clients = map[string][]string{}
 	s.Followed = n.followers.lists()
 	for _, c := range n.roster.Load().Clusters {

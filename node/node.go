@@ -74,6 +74,9 @@ type Node struct {
 	dnssec    *dnssec
 	notify    *notifier
 	rumor     *rumor
+	places    *places
+	// rebinds says that the name server's own addresses changed.
+	rebinds prompt
 }
 
 // Run runs a node until ctx ends. It returns an error when the node cannot start or a part of it fails; a member that
@@ -149,10 +152,14 @@ func ignoreCanceled(ctx context.Context, err error) error {
 
 // awaitAddresses waits for the node's own addresses to come up, as a bond or DHCP may take its time.
 func (n *Node) awaitAddresses(ctx context.Context) error {
-	return awaitAddrs(ctx, append(append([]netip.Addr{}, n.line.Addrs...), n.line.Peers...), func(missing []string) {
+	err := awaitAddrs(ctx, append(append([]netip.Addr{}, n.line.Addrs...), n.line.Peers...), func(missing []string) {
 		n.log.Warn("waiting for addresses that are on no interface", zap.Strings("addresses", missing))
 		n.notify.status(fmt.Sprintf("waiting for the address %v to come up", missing))
 	})
+	if err != nil || !n.moves() {
+		return err
+	}
+	return n.awaitOwnPlace(ctx)
 }
 
 // startDNS publishes what the disk knows and starts the name server.
@@ -190,6 +197,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return n.followers.run(ctx) })
 	group.Go(func() error { return n.tokens.run(ctx) })
 	group.Go(func() error { return n.reloads(ctx) })
+	group.Go(func() error { return n.followAddresses(ctx) })
 	group.Go(func() error { return n.parent.run(ctx) })
 	group.Go(func() error { return n.rumor.run(ctx) })
 	group.Go(func() error { return n.tellSystemd(ctx) })
@@ -251,7 +259,7 @@ func (n *Node) runMember(ctx, services context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	defer n.peers.close()
+	defer n.peers.forget("")
 	if err := n.awaitLife(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -278,21 +286,42 @@ func (n *Node) closeLauncher() error {
 	return n.launcher.Close(ctx)
 }
 
-// reloads reads the Corefile again whenever it is asked to.
+// reloads reads the Corefile again whenever it is asked to, and has the name server listen where this node is.
 func (n *Node) reloads(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-n.rebinds:
+			n.rebind(ctx)
 		case <-n.config.Reload:
-		}
-		n.log.Info("reloading the Corefile")
-		if err := n.dns.reload(); err != nil {
-			n.setCorefileError(err)
-			n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
+			n.log.Info("reloading the Corefile")
+			if err := n.dns.reload(); err != nil {
+				n.setCorefileError(err)
+				n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
+			}
 		}
 	}
 }
+
+// rebind has the name server listen at the addresses of now. When it cannot, it goes on where it listens, and is tried
+// again.
+func (n *Node) rebind(ctx context.Context) {
+	err := n.dns.rebind()
+	if err == nil {
+		n.log.Info("DNS answers", zap.Stringers("addresses", n.addrs()))
+		return
+	}
+	n.log.Error("DNS does not answer at this node's new address yet", append(errorFields(err), zap.Duration("retry_in", rebindRetry))...)
+	time.AfterFunc(rebindRetry, func() {
+		if ctx.Err() == nil {
+			n.rebinds.send()
+		}
+	})
+}
+
+// rebindRetry is what whoever holds the port gets to leave.
+const rebindRetry = time.Second
 
 // errorFields gives an error's hint a field of its own.
 func errorFields(err error) []zap.Field {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
-	"github.com/google/uuid"
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
@@ -34,7 +33,7 @@ const lastGood = "Corefile.last-good"
 
 // open reads the configuration, takes the node's locks and makes its parts; it starts none of them.
 func open(c Config) (*Node, error) {
-	n := &Node{config: c, log: c.Log, store: zone.NewStore(), zones: new(zone.Zones), notify: &notifier{log: c.Log}}
+	n := &Node{config: c, log: c.Log, store: zone.NewStore(), zones: new(zone.Zones), notify: &notifier{log: c.Log}, rebinds: newPrompt()}
 	o, err := n.firstOptions()
 	if err != nil {
 		return nil, err
@@ -128,6 +127,7 @@ func (n *Node) findSelf(o *Options) (err error) {
 		return err
 	}
 	n.line, _ = o.node(n.name)
+	n.places = newPlaces(n.name)
 	return nil
 }
 
@@ -195,11 +195,8 @@ func machineID() string {
 func (n *Node) makeParts(o *Options) (err error) {
 	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, Dir: o.File("certs"), Addrs: n.certAddrs,
 		Log: n.log.Named("certs"), Now: time.Now})
-	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: func(name string) []netip.Addr {
-		known, _ := n.roster.Load().Node(name) // it outlives a node line
-		return known.Addrs
-	}, tls: n.certs.AdminClientTLS}
-	n.resolver = member.NewResolver(member.ResolverOptions{Own: func() []netip.Addr { return n.line.Addrs }, Log: n.log.Named("resolver")})
+	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: n.askAt, tls: n.certs.AdminClientTLS}
+	n.resolver = member.NewResolver(member.ResolverOptions{Own: n.addrs, Log: n.log.Named("resolver")})
 	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,
 		OnStart: n.memLock.Record, Log: n.log})
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
@@ -217,14 +214,11 @@ func (n *Node) makeParts(o *Options) (err error) {
 	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(n.name), time.Now)))
 	secrets := n.bundle.Secrets()
 	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
-		func() []netip.Addr { return n.line.Addrs }, n.zones.Transferable)
+		n.addrs, n.zones.Transferable)
 	n.parent = newParentWatch(n)
-	// A run that cannot be recorded on a full disk is one of its own all the same.
-	if n.rumor, err = newRumor(n, o, uuid.NewString()); err != nil {
-		return err
-	}
+	n.rumor = newRumor(n)
 	n.fronts = newFronts(n.log.Named("front"), n.zones, secrets.Cookie, secrets.PreviousCookie, n.rateLimit)
-	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, fronts: n.fronts, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: func() []netip.Addr { return n.line.Addrs }, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, fronts: n.fronts, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: n.addrs, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {
@@ -274,7 +268,7 @@ func (n *Node) zoneOptions(o *Options) zone.Options {
 // certAddrs are the addresses that this node's certificates carry: its configured ones and those of its interfaces,
 // since a peer may see it come from any.
 func (n *Node) certAddrs() []netip.Addr {
-	out := append(slices.Clone(n.line.Addrs), n.line.Peers...)
+	out := append(slices.Clone(n.addrs()), n.line.Peers...)
 	local, err := localAddrs()
 	if err != nil {
 		n.log.Error("the interface addresses cannot be listed; certificates carry the configured ones only", zap.Error(err))
@@ -291,8 +285,8 @@ func (n *Node) certAddrs() []netip.Addr {
 func (n *Node) rateLimit() front.Settings {
 	o := n.options()
 	set := front.Settings{RatePerSecond: o.Rate, Exempt: slices.Clone(o.RateExempt)}
-	for _, l := range o.Nodes {
-		for _, a := range append(slices.Clone(l.Addrs), l.Peers...) {
+	for _, l := range n.static().Nodes {
+		for _, a := range append(slices.Clone(l.Addrs), l.PeerAddrs...) {
 			set.Exempt = append(set.Exempt, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}

@@ -24,7 +24,7 @@ import (
 const askTimeout = 2 * time.Second
 
 // peers asks the other nodes at their admin ports. It implements srvboot.Peers. Nodes are reached by their
-// configured addresses, so that no DNS stands between them.
+// addresses, so that no DNS stands between them.
 type peers struct {
 	bundle string
 	port   uint16
@@ -120,8 +120,7 @@ func (p *peers) client(node string) *http.Client {
 	}
 	c := &http.Client{Transport: &http.Transport{
 		Proxy:               nil, // a proxy of the environment must not stand between two nodes of one rack
-		DialContext:         func(ctx context.Context, network, _ string) (net.Conn, error) { return p.dial(ctx, network, node) },
-		TLSClientConfig:     p.tls(node),
+		DialTLSContext:      func(ctx context.Context, network, _ string) (net.Conn, error) { return p.dial(ctx, network, node) },
 		MaxIdleConnsPerHost: 2,
 		IdleConnTimeout:     time.Minute,
 	}}
@@ -132,16 +131,16 @@ func (p *peers) client(node string) *http.Client {
 	return c
 }
 
-// dial tries the node's addresses in the order of configuration.
+// dial tries the addresses at which the node may be, in their order, until it shows its certificate at one: somebody else
+// may be there by now.
 func (p *peers) dial(ctx context.Context, network, node string) (net.Conn, error) {
 	addrs := p.addrs(node)
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("no address of %s is known", node)
+		return nil, fmt.Errorf("no address of %s is known: its node line gives none, and nobody has met it yet", node)
 	}
 	var errs []error
 	for _, a := range addrs {
-		d := net.Dialer{Timeout: askTimeout / time.Duration(len(addrs))}
-		conn, err := d.DialContext(ctx, network, netip.AddrPortFrom(a, p.port).String())
+		conn, err := p.dialAt(ctx, network, node, a, askTimeout/time.Duration(len(addrs)))
 		if err == nil {
 			return conn, nil
 		}
@@ -150,11 +149,24 @@ func (p *peers) dial(ctx context.Context, network, node string) (net.Conn, error
 	return nil, errors.Join(errs...)
 }
 
-// close ends idle connections.
-func (p *peers) close() {
+func (p *peers) dialAt(ctx context.Context, network, node string, at netip.Addr, within time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	d := tls.Dialer{Config: p.tls(node)}
+	conn, err := d.DialContext(ctx, network, netip.AddrPortFrom(at, p.port).String())
+	if err != nil {
+		return nil, fmt.Errorf("at %s: %w", at, err)
+	}
+	return conn, nil
+}
+
+// forget ends the idle connections to a node, which may lead to where it was; the empty name stands for all nodes.
+func (p *peers) forget(node string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range p.clients {
-		c.CloseIdleConnections()
+	for name, c := range p.clients {
+		if name == node || node == "" {
+			c.CloseIdleConnections()
+		}
 	}
 }

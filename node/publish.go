@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -38,6 +39,8 @@ type savedRoster struct {
 	Views  []roster.View `json:"views"`
 	// Nodes are those of the members, so that a name stays an address when its node line goes.
 	Nodes []roster.Node `json:"nodes"`
+	// Places are where nodes were seen that have their addresses from the network.
+	Places roster.Places `json:"places,omitempty"`
 }
 
 // publisher owns the line roster → compile → swap: one goroutine, level-triggered.
@@ -55,6 +58,7 @@ type publisher struct {
 	// Owned by run.
 	views    []roster.View
 	nodes    []roster.Node
+	places   roster.Places
 	reverse  []servedReverse
 	last     roster.Roster
 	settling map[string]*settling // by srv-name
@@ -88,7 +92,8 @@ func (p *publisher) load() {
 		p.log.Error("the last good roster cannot be used", zap.String("file", p.file), zap.Error(err))
 		return
 	}
-	p.views, p.nodes = s.Views, s.Nodes
+	p.views, p.nodes, p.places = s.Views, s.Nodes, s.Places
+	p.node.places.recall(s.Places)
 }
 
 // publish serves a view and returns when it is served and saved. The boot loop calls it before it spawns a member.
@@ -145,9 +150,11 @@ func (p *publisher) report(err error) {
 // once merges, compiles and swaps. The saved views come after the swap: they only matter to the next start.
 func (p *publisher) once(own roster.View) error {
 	n := p.node
-	views := slices.Concat(p.views, []roster.View{own}, n.onlooker.Sights().Views)
-	r := withKept(roster.Merge(n.options().Roster(n.slot), views...), slices.Concat(p.last.Nodes, p.nodes))
 	rep := n.report()
+	n.places.learn(rep.Answers, time.Now())
+	views := slices.Concat(p.views, []roster.View{own}, n.onlooker.Sights().Views)
+	r := withKept(roster.Merge(n.static(), views...), slices.Concat(p.last.Nodes, p.nodes))
+	r = n.places.fill(n.options(), r)
 	r, told := n.followers.publish(r, rep.Answers, n.options().Records)
 	serving := func(cluster, name string) bool {
 		if c, _ := r.Cluster(cluster); c.Outside {
@@ -170,6 +177,7 @@ func (p *publisher) once(own roster.View) error {
 	n.roster.Store(&r)
 	if changed {
 		n.resolve(r)
+		n.fronts.prompts.send() // the nodes' own addresses have no rate limit
 		n.transfers.notifier.Changed()
 		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
 	}
@@ -207,18 +215,19 @@ func (p *publisher) save(r roster.Roster) error {
 			views = append(views, roster.View{Cluster: c.Name, Knowledge: c.Knowledge, Generation: c.Generation, Index: c.Index, Members: members(c)})
 		}
 	}
-	if len(views) == 0 || sameLists(views, p.views) {
+	nodes, places := memberNodes(r), p.node.places.snapshot()
+	samePlaces := maps.EqualFunc(places, p.places, roster.Place.Equal)
+	if len(views) == 0 || sameLists(views, p.views) && samePlaces {
 		return nil
 	}
-	nodes := memberNodes(r)
-	text, err := json.MarshalIndent(savedRoster{Format: rosterFormat, Views: views, Nodes: nodes}, "", "  ")
+	text, err := json.MarshalIndent(savedRoster{Format: rosterFormat, Views: views, Nodes: nodes, Places: places}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the roster: %w", err)
 	}
 	if err := durable.WriteFile(p.file, text, 0o600); err != nil {
 		return fmt.Errorf("save the last good roster: %w", err)
 	}
-	p.views, p.nodes = views, nodes
+	p.views, p.nodes, p.places = views, nodes, places
 	return nil
 }
 

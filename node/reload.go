@@ -64,11 +64,20 @@ func (n *Node) lineEdits(old, now *Options) (out []string) {
 		case !kept:
 			out = append(out, fmt.Sprintf("the node line of %s is gone; its member and its address stay until: etcd-dns member remove %s", l.Name, l.Name))
 		case !slices.Equal(l.Addrs, next.Addrs) || !slices.Equal(l.Peers, next.Peers):
-			out = append(out, fmt.Sprintf("the addresses of %s went from %v to %v; it listens on them after: systemctl restart etcd-dns on %s",
-				l.Name, append(slices.Clone(l.Addrs), l.Peers...), append(slices.Clone(next.Addrs), next.Peers...), l.Name))
+			out = append(out, fmt.Sprintf("the addresses of %s went from %s to %s; it listens on them after: systemctl restart etcd-dns on %s",
+				l.Name, l.addresses(), next.addresses(), l.Name))
 		}
 	}
 	return out
+}
+
+// addresses are those of the line, for people.
+func (n NodeLine) addresses() string {
+	all := slices.Concat(n.Addrs, n.Peers)
+	if len(n.Addrs) == 0 {
+		return fmt.Sprintf("those of the network %v", all)
+	}
+	return fmt.Sprint(all)
 }
 
 func (n *Node) setCorefileError(err error) {

@@ -131,7 +131,7 @@ func (n *Node) Status() Status {
 	o, rep := n.options(), n.report()
 	s := Status{
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
-		Problems: []string{}, Warnings: append([]string{}, slices.Concat(o.Warnings, n.bundleWarnings(), n.transfers.warnings(time.Now()))...), Plan: n.plan(rep), Phase: rep.State.Phase,
+		Problems: []string{}, Warnings: append([]string{}, slices.Concat(o.Warnings, n.bundleWarnings(), n.places.conflicts(o), n.transfers.warnings(time.Now()))...), Plan: n.plan(rep), Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
 		Nodes: n.nodeStatus(o, rep, n.line.Cluster), Others: n.otherStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
 		DNSSEC: n.dnssec.status(), Fronts: n.fronts.status(), Health: noMember,
@@ -248,7 +248,7 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report, cluster string) []Node
 			continue
 		}
 		ns := NodeStatus{Name: l.Name, Addresses: []string{}, Gossip: n.rumor.word(l.Name)}
-		for _, a := range l.Addrs {
+		for _, a := range n.askedAt(l) {
 			ns.Addresses = append(ns.Addresses, a.String())
 		}
 		state, reachable := rep.State, true

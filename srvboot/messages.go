@@ -55,6 +55,8 @@ type State struct {
 	Tombstones map[string]Tombstone `json:"tombstones,omitempty"`
 	// View is the member list the sender publishes, with its date.
 	View roster.View `json:"view"`
+	// Places are where nodes are whose addresses come from the network: the sender itself, and others as it heard last.
+	Places roster.Places `json:"places,omitempty"`
 	// Gossip is the boot nonce under which the sender gossips.
 	Gossip string `json:"gossip,omitempty"`
 	// Serial and ZoneDigest name the zone content the sender serves.

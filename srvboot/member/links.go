@@ -68,11 +68,5 @@ func remotePort(fd int) int {
 	if err != nil {
 		return 0
 	}
-	switch a := peer.(type) {
-	case *unix.SockaddrInet4:
-		return a.Port
-	case *unix.SockaddrInet6:
-		return a.Port
-	}
-	return 0
+	return int(addrPort(peer).Port())
 }

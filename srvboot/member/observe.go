@@ -97,7 +97,7 @@ func (o *observer) watch(ctx context.Context) error {
 
 // probe looks after the connections to other members.
 func (o *observer) probe(members []srvboot.MemberEntry) {
-	if err := probeLinks(members); err != nil && !o.told {
+	if err := errors.Join(probeLinks(members), endStray(members, isGone)); err != nil && !o.told {
 		o.told = true
 		o.log.Warn("a way to another member that is lost in silence may be noticed late", zap.Error(err))
 	}
