@@ -177,8 +177,8 @@ func (s *tokenService) listen(o *DiscoveryOptions) (out []net.Listener, err erro
 	}
 	for _, at := range o.Listen {
 		addrs := []netip.Addr{at.Addr()}
-		if at.Addr().IsUnspecified() && len(s.node.line.Addrs) > 0 {
-			addrs = s.node.line.Addrs
+		if at.Addr().IsUnspecified() && !s.node.moves() {
+			addrs = s.node.addrs() // a node that moves listens on all, and so needs no new listener
 		}
 		for _, a := range addrs {
 			if !a.IsUnspecified() && !isLocal(a, local) {
