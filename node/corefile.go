@@ -12,6 +12,8 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // ConfigError is a mistake in the Corefile: where it stands, what it is, and what to write instead.
@@ -58,6 +60,9 @@ func ParseCorefile(path string, text []byte) (*Options, error) {
 	if err != nil {
 		return nil, syntaxError(path, err)
 	}
+	if err := checkNSID(path, blocks); err != nil {
+		return nil, err
+	}
 	for _, b := range blocks {
 		tokens, ok := b.Tokens[pluginName]
 		if !ok {
@@ -71,6 +76,19 @@ func ParseCorefile(path string, text []byte) (*Options, error) {
 	}
 	return nil, &ConfigError{File: path, What: "no server block with a configured etcdsrv plugin",
 		Fix: "add `etcdsrv { … }` to the block of the delegated subdomain; see docs/corefile.md"}
+}
+
+// checkNSID refuses an identity for which answers have no room.
+func checkNSID(path string, blocks []caddyfile.ServerBlock) error {
+	for _, b := range blocks {
+		if tokens, ok := b.Tokens["nsid"]; ok {
+			if n := len(nsidData(words(tokens))); n > front.MaxNSID {
+				return &ConfigError{File: path, Line: tokens[0].Line, What: fmt.Sprintf("nsid has %d octets, expected %d at most", n, front.MaxNSID),
+					Fix: "write a short name of this server, or nothing for its host name"}
+			}
+		}
+	}
+	return nil
 }
 
 // syntaxError gives caddyfile's own errors the shape of ours. Their text begins with FILE:LINE already.

@@ -134,6 +134,7 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"a node in two clusters", "node infra2 10.0.1.12", "cluster foo {\n node infra0 10.0.1.12\n}", 8, "node infra0 is in cluster foo here and in the default cluster in line 5", "runs one member"},
 		{"an address in two clusters", "node infra2 10.0.1.12", "cluster foo {\n node infra2 10.0.1.10\n}", 8, "address 10.0.1.10 stands here and at node infra0 in line 5", "its own address"},
 		{"a cluster within a cluster", "node infra2 10.0.1.12", "cluster foo {\n cluster bar {\n node infra2 10.0.1.12\n }\n}", 8, `unknown property "cluster"`, "one of: "},
+		{"a long nsid", "errors\n}", "errors\n nsid " + strings.Repeat("x", 65) + "\n}", 10, "nsid has 65 octets, expected 64 at most", "a short name"},
 		{"discovery with a word", "node infra2 10.0.1.12", "discovery 8087", 7, "expected discovery, or discovery { … }", "listen 8087"},
 		{"discovery in a cluster", "node infra2 10.0.1.12", "cluster foo {\n discovery\n}", 8, `unknown property "discovery"`, "one of: "},
 		{"discovery without a port", "node infra2 10.0.1.12", "discovery {\n listen\n}", 8, "listen without a port", "listen 8087"},

@@ -23,10 +23,11 @@ import (
 const pluginName = "etcdsrv"
 
 // Directives are the plugins of a server block in the order in which they see a query. The order is CoreDNS's own
-// (core/dnsserver/zdirectives.go), and transfer is our own; etcdsrv comes last, since it answers everything in its zone.
+// (core/dnsserver/zdirectives.go), and transfer is our own. etcdsrv answers everything in its zone, so chaos behind it gets what
+// is in none: its answers are signed and rate limited like ours.
 func Directives() []string {
 	return []string{
 		"timeouts", "reload", "nsid", "bufsize", "bind", "ready", "health", "prometheus", "errors", "log",
-		"chaos", "tsig", "acl", "tls", transferName, pluginName,
+		"tsig", "acl", "tls", transferName, pluginName, "chaos",
 	}
 }

@@ -131,7 +131,9 @@ func (s *nameServer) setup(c *caddy.Controller) error {
 	}
 	// RFC 2136 §3.3: UPDATE gets the zone's REFUSED; by default CoreDNS answers NOTIMP.
 	cfg.AllowOpcode(dns.OpcodeUpdate)
-	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler { return signedPlugin{shared: s.fronts.shared, next: next} })
+	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		return signedPlugin{shared: s.fronts.shared, key: s.transfers.key, next: next}
+	})
 	s.plan(c, cfg)
 	h := zone.NewHandler(s.zones, s.fronts.shared)
 	cfg.AddPlugin(func(next plugin.Handler) plugin.Handler {

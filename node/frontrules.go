@@ -17,6 +17,7 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/parse"
 	"github.com/coredns/coredns/plugin/pkg/transport"
 	"github.com/miekg/dns"
+	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/zone/front"
 )
@@ -29,8 +30,8 @@ type doorRules struct {
 	zone string
 	// nsid identifies this server (RFC 5001); nil without the nsid plugin.
 	nsid []byte
-	// prometheus says that CoreDNS's metrics are on.
-	prometheus bool
+	// prometheus says that CoreDNS's metrics are on, timeouts that there is such a line.
+	prometheus, timeouts bool
 }
 
 // plan is what one instance wants of the fast path. It is in the instance's storage.
@@ -43,7 +44,7 @@ type planKey struct{}
 
 // harmless plugins do their work as well when they see only what the fast path leaves to CoreDNS. Those that are not
 // in the list must see every query.
-var harmless = []string{"timeouts", "reload", "nsid", "bind", "ready", "health", "prometheus", "errors", "chaos", "tls",
+var harmless = []string{"reload", "nsid", "bind", "ready", "health", "prometheus", "errors", "chaos", "tls",
 	"transfer", pluginName}
 
 // readRules reads the rules from a Corefile that CoreDNS has accepted.
@@ -88,6 +89,8 @@ func (r *doorRules) read(b caddyfile.ServerBlock) {
 		switch {
 		case name == "prometheus":
 			r.prometheus = true
+		case name == "timeouts":
+			r.timeouts = true
 		case name == "nsid":
 			r.nsid = nsidData(args)
 		case name == "bufsize" && !smallBuffer(args), name == "tsig" && !requiresTSIG(args), slices.Contains(harmless, name):
@@ -227,5 +230,11 @@ func (s *nameServer) openDoors(inst *caddy.Instance) error {
 		return err
 	}
 	s.fronts.take(p.doors, r)
+	if r.timeouts {
+		s.log.Warn("timeouts count for DNS over TLS, HTTPS and QUIC; DNS over TCP has times of its own, see docs/dns.md")
+	}
+	if err := ignorePathMTU(p.doors); err != nil {
+		s.log.Warn("forged ICMP may have CoreDNS send its answers in fragments", zap.Error(err))
+	}
 	return nil
 }

@@ -49,6 +49,9 @@ func rootDoors(c *caddy.Controller) (map[transportPort]bool, error) {
 	all := caddy.Instances()
 	in := all[len(all)-1].Caddyfile() // that of the instance which starts comes last
 	blocks, err := caddyfile.Parse(in.Path(), bytes.NewReader(in.Body()), Directives())
+	if err == nil {
+		err = checkNSID(in.Path(), blocks)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -70,15 +73,15 @@ func configOf(c *caddy.Controller, block, key int) *dnsserver.Config {
 	return dnsserver.GetConfig(&of)
 }
 
-// refusalWriter is the writer of CoreDNS's own UDP sockets. What their listener refuses by the header alone, other opcodes
-// above all, has the bits of the query's header, and would say that this server had validated it, or recurses. RFC 8906 §2: such an AD
+// refusalWriter is the writer of CoreDNS's own UDP sockets. What their listener refuses itself, by the header or since it cannot be
+// read, has the bits of the query's header, and would say that this server had validated it, or recurses. RFC 8906 §2: such an AD
 // is worse than none.
 type refusalWriter struct{ dns.Writer }
 
 // Write sends a packed message.
 func (w refusalWriter) Write(b []byte) (int, error) {
 	const headerLen, tc, rcode = 12, 0x02, 0x0f
-	if len(b) == headerLen {
+	if len(b) == headerLen || len(b) > headerLen && b[3]&rcode == dns.RcodeFormatError {
 		b[2] &^= tc
 		b[3] &= rcode
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
+	"github.com/etcd-dns/etcd-dns/zone"
 	"github.com/etcd-dns/etcd-dns/zone/front"
 	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
@@ -16,6 +17,7 @@ import (
 type signedPlugin struct {
 	// shared has the rate limit.
 	shared *front.Shared
+	key    xfr.Key
 	next   plugin.Handler
 }
 
@@ -24,16 +26,16 @@ func (signedPlugin) Name() string { return pluginName + "-tsig" }
 
 // ServeDNS passes on what has no TSIG as it is.
 func (p signedPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	sig := xfr.CheckTSIG(w, r)
+	sig := xfr.CheckTSIG(w, r, p.key)
 	switch {
 	case sig.Rcode != dns.RcodeSuccess:
 		m := new(dns.Msg).SetRcode(r, sig.Rcode)
 		m.CheckingDisabled = false // RFC 4035 §3.1.6
-		withOPT(m, r)
+		zone.WithOPT(m, r)
 		if sig.Error != 0 {
 			xfr.Sign(m, r, sig.Error, time.Now())
 		}
-		_ = limited(w, r, p.shared).WriteMsg(m) // whoever is gone costs no line in the log
+		_ = zone.Limited(w, r, p.shared).WriteMsg(m) // whoever is gone costs no line in the log
 		return dns.RcodeSuccess, nil
 	case !sig.Signed:
 		return plugin.NextOrFailure(p.Name(), p.next, ctx, w, r)
@@ -43,18 +45,11 @@ func (p signedPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns
 	if !plugin.ClientWrite(rcode) {
 		// The server would write this error itself, without a signature.
 		m := new(dns.Msg).SetRcode(r, rcode)
-		withOPT(m, r)
+		zone.WithOPT(m, r)
 		_ = s.WriteMsg(m)
 		return dns.RcodeSuccess, nil
 	}
 	return rcode, err
-}
-
-// withOPT answers EDNS with EDNS (RFC 6891 §6.1.1). It must stand before the TSIG, which is last.
-func withOPT(m, r *dns.Msg) {
-	if opt := r.IsEdns0(); opt != nil && m.IsEdns0() == nil {
-		m.SetEdns0(opt.UDPSize(), opt.Do())
-	}
 }
 
 // signingWriter adds a TSIG, which the server's writer completes, to the one answer.
@@ -65,7 +60,7 @@ type signingWriter struct {
 
 // WriteMsg sends m signed.
 func (w *signingWriter) WriteMsg(m *dns.Msg) error {
-	withOPT(m, w.r)
+	zone.WithOPT(m, w.r)
 	xfr.Sign(m, w.r, 0, time.Now())
 	return w.ResponseWriter.WriteMsg(m)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
+	"github.com/etcd-dns/etcd-dns/zone"
 	"github.com/etcd-dns/etcd-dns/zone/front"
 	"github.com/etcd-dns/etcd-dns/zone/xfr"
 )
@@ -150,7 +151,7 @@ func (p *transferPlugin) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *
 		return plugin.NextOrFailure(p.Name(), p.next, ctx, w, r)
 	}
 	if r = withTSIG(ctx, r, p.key); r.IsTsig() == nil {
-		w = limited(w, r, p.shared)
+		w = zone.Limited(w, r, p.shared)
 	}
 	find := p.find
 	if !streams(ctx) {

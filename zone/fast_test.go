@@ -145,18 +145,23 @@ func TestFastMisses(t *testing.T) {
 }
 
 func TestAnswerDoesNotAllocate(t *testing.T) {
-	s := mustCompile(t, dualStack(7), Options{})
-	msg := make([]byte, 1232)
-	for _, name := range []string{server, "nosuch." + apex, "_tcp." + apex} {
-		wire, _ := appendWire(nil, name)
-		n := headerLen + copy(msg[headerLen:], wire) + 4
-		q := &front.Question{Name: wire, Type: dns.TypeSRV}
-		if got := testing.AllocsPerRun(100, func() {
-			if s.Answer(q, msg, n, 1232).Len == 0 {
-				t.Fatal("a miss")
+	msg := make([]byte, 4096)
+	for kind, s := range map[string]*Snapshot{"unsigned": mustCompile(t, dualStack(7), Options{}), "signed": mustCompile(t, dualStack(7), Options{Signer: testSigner{"1"}})} {
+		for _, name := range []string{server, "nosuch." + apex, "_tcp." + apex, "x.y.nosuch." + apex, apex} {
+			for _, do := range []bool{false, true} {
+				for _, limit := range []int{512, 1232, len(msg)} { // cut off, without additional records, and whole
+					wire, _ := appendWire(nil, name)
+					n := headerLen + copy(msg[headerLen:], wire) + 4
+					q := &front.Question{Name: wire, Type: dns.TypeSRV, DO: do}
+					if got := testing.AllocsPerRun(100, func() {
+						if s.Answer(q, msg, n, limit).Len == 0 {
+							t.Fatal("a miss")
+						}
+					}); got != 0 {
+						t.Errorf("%s, %s, DO %v, in %d octets: %v allocations, want 0", kind, name, do, limit, got)
+					}
+				}
 			}
-		}); got != 0 {
-			t.Errorf("%s: %v allocations, want 0", name, got)
 		}
 	}
 }

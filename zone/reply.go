@@ -2,14 +2,15 @@ package zone
 
 import (
 	"slices"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
-// nsidRoom is kept free for the option that plugin nsid adds behind our back: four octets and a host name.
-const nsidRoom = 4 + 64
+// nsidRoom is kept free for the option that plugin nsid adds behind our back.
+const nsidRoom = 4 + front.MaxNSID
 
 // reply turns an answer into a message for the asker of r that fits its transport.
 func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
@@ -28,7 +29,8 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 
 	var opt *dns.OPT
 	if asked := r.IsEdns0(); asked != nil {
-		opt = answerOPT(asked, a)
+		opt = answerOPT(asked, a, proto)
+		defer asked.SetUDPSize(front.MaxUDPSize) // see answerOPT
 	}
 	fit(m, budget(r, opt, proto))
 	if opt != nil {
@@ -40,17 +42,19 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 
 // answerOPT returns the OPT record for an answer to a query that had asked. It is never the query's own record, which
 // would give its options and its Z bits back (RFC 6891 §6.1.2 and §6.1.4).
-func answerOPT(asked *dns.OPT, a Answer) *dns.OPT {
-	// RFC 6891 §6.2.3 and §6.2.4: sizes below 512 count as 512. CoreDNS copies the query's size into the answer's OPT,
-	// where it is to be this server's own, and cuts answers over UDP to it. So the query's is lowered to what this server
-	// sends, as plugin bufsize does.
-	asked.SetUDPSize(min(max(asked.UDPSize(), dns.MinMsgSize), front.MaxUDPSize))
+func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	// RFC 6891 §6.2.3: the size is this server's own. CoreDNS copies the query's into it, so that one is set to ours, too, once
+	// the answer has been made to fit.
 	opt.SetUDPSize(front.MaxUDPSize)
 	// RFC 3225 §3: the DO bit is copied into the answer.
 	opt.SetDo(asked.Do())
 	if a.cookie != "" {
 		opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: a.cookie})
+	}
+	if proto == "tcp" && has(asked, dns.EDNS0TCPKEEPALIVE) {
+		// RFC 7828 §3.3.2: over TCP alone, in units of 100 ms.
+		opt.Option = append(opt.Option, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE, Timeout: uint16(front.TCPIdle / (100 * time.Millisecond))})
 	}
 	if a.EDE != 0 {
 		// RFC 8914 §2: extended errors travel in OPT, hence only to those who sent one.
@@ -148,7 +152,11 @@ func soundOPT(r *dns.Msg) bool {
 
 func wantsNSID(r *dns.Msg) bool {
 	opt := r.IsEdns0()
-	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID })
+	return opt != nil && has(opt, dns.EDNS0NSID)
+}
+
+func has(opt *dns.OPT, code uint16) bool {
+	return slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == code })
 }
 
 // wantsDNSSEC reports whether DO is set (RFC 3225).

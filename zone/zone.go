@@ -18,8 +18,8 @@ import (
 // Handler is the CoreDNS plugin etcdsrv. It borrows Zones and owns nothing, so that a reload of the Corefile may
 // start a new instance before the old one ends.
 type Handler struct {
-	// Next is set by CoreDNS while it builds the chain, then read-only. What is in none of our zones goes there; without it
-	// we refuse it.
+	// Next is set by CoreDNS while it builds the chain, then read-only. What is in none of our zones goes there; we refuse it
+	// without a next one, and when that has no answer.
 	Next plugin.Handler
 
 	zones *Zones
@@ -53,7 +53,9 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	// RFC 1035 §3.2.4: the zones are of class IN.
 	foreign := q.Qclass != dns.ClassINET || snap == nil && !h.zones.empty()
 	if foreign && h.Next != nil {
-		return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
+		if rcode, err := plugin.NextOrFailure(h.Name(), h.Next, ctx, Limited(w, r, h.guard.shared), r); plugin.ClientWrite(rcode) {
+			return rcode, err
+		}
 	}
 	a := answer(snap, r, foreign)
 	var about uint64

@@ -9,8 +9,9 @@ import (
 // optLen is the length in octets of an OPT record without options (RFC 6891 §6.1.2).
 const optLen = 11
 
-// maxNSID is the longest NSID in octets: 512 octets hold it, every other option and the longest question.
-const maxNSID = 128
+// MaxNSID is the longest NSID in octets: a host name (HOST_NAME_MAX of Linux). 512 octets hold it, every other option and the
+// longest question.
+const MaxNSID = 64
 
 // query is what the engine reads of a packet.
 type query struct {

@@ -238,14 +238,14 @@ func TestEngineSize(t *testing.T) {
 		"UDP, too big, no EDNS":  {big, dns.TypeTXT, nil, false, true, 0, 0},
 		"TCP":                    {big, dns.TypeTXT, withOPT(512, false), true, false, 1, 0},
 		"TCP, no EDNS":           {big, dns.TypeTXT, nil, true, false, 1, 0},
-		"UDP, no EDNS":           {srv, dns.TypeSRV, nil, false, false, 3, 4},
-		"size 0 counts as 512":   {srv, dns.TypeSRV, withOPT(0, false), false, false, 3, 4},
+		"UDP, no EDNS":           {srv, dns.TypeSRV, nil, false, false, 3, 6},
+		"size 0 counts as 512":   {srv, dns.TypeSRV, withOPT(0, false), false, false, 3, 6},
 		"no room for additional": {srv, dns.TypeSRV, withOPT(0, false, nsid, cookie), false, false, 3, 0},
 	}
-	if whole > 512-optLen || whole <= 512-optLen-28-10-128 {
+	if whole > 512-optLen || whole <= 512-optLen-28-10-4-MaxNSID {
 		t.Fatalf("the answer has %d octets, which shows nothing", whole)
 	}
-	e.shared.SetSettings(Settings{NSID: make([]byte, 128)})
+	e.shared.SetSettings(Settings{NSID: make([]byte, MaxNSID)})
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			m, _ := ask(t, e, query1(t, tt.name, tt.qtype, tt.edit), testClient, tt.tcp)
@@ -258,9 +258,9 @@ func TestEngineSize(t *testing.T) {
 			}
 		})
 	}
-	e.shared.SetSettings(Settings{NSID: make([]byte, 129)})
+	e.shared.SetSettings(Settings{NSID: make([]byte, MaxNSID+1)})
 	if m, _ := ask(t, e, query1(t, srv, dns.TypeSRV, withOPT(0, false, nsid)), testClient, false); len(m.IsEdns0().Option) != 0 {
-		t.Error("an NSID of 129 octets is sent")
+		t.Error("an NSID of 65 octets is sent")
 	}
 }
 
@@ -272,7 +272,7 @@ func TestEngineTightRoom(t *testing.T) {
 	}
 	name += string(bytes.Repeat([]byte{'b'}, 253-len(name)-len(".example.org"))) + ".example.org."
 	e := newTestEngine(t)
-	e.shared.SetSettings(Settings{NSID: make([]byte, 128)})
+	e.shared.SetSettings(Settings{NSID: make([]byte, MaxNSID)})
 	packet := query1(t, name, dns.TypeA, withOPT(0, true, cookieOption(testClientCookie), &dns.EDNS0_NSID{Code: dns.EDNS0NSID}))
 	if m, _ := ask(t, e, packet, testClient, false); m.Rcode != dns.RcodeNameError {
 		t.Errorf("%v", m)

@@ -37,7 +37,7 @@ var fakeRecords = map[string][]string{
 
 var fakeExtra = []string{
 	"n0.example.org. 30 A 192.0.2.1", "n1.example.org. 30 A 192.0.2.2", "n2.example.org. 30 A 192.0.2.3",
-	"n0.example.org. 30 AAAA 2001:db8::1",
+	"n0.example.org. 30 AAAA 2001:db8::1", "n1.example.org. 30 AAAA 2001:db8::2", "n2.example.org. 30 AAAA 2001:db8::3",
 }
 
 const fakeSOA = fakeTTL + "SOA n0.example.org. hostmaster.example.org. 1 14400 3600 1209600 5"

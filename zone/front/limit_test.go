@@ -316,7 +316,7 @@ func TestAmplification(t *testing.T) {
 		} {
 			for _, from := range []netip.Addr{testClient, testClient6} {
 				e := newTestEngine(t)
-				e.shared.SetSettings(Settings{RatePerSecond: 200, NSID: make([]byte, 128)})
+				e.shared.SetSettings(Settings{RatePerSecond: 200, NSID: make([]byte, MaxNSID)})
 				in, out := flood(t, e, packet, from, c.perSecond, 20, c.every)
 				if in == 0 || out == 0 || out > 3*in {
 					t.Errorf("%s, %d in one of %d seconds from %v: %d octets for %d, want 3 for 1 at most", name, c.perSecond, c.every, from, out, in)

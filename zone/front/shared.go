@@ -24,7 +24,7 @@ type Shared struct {
 
 // Settings are what an operator may change while the front runs. They are immutable once set.
 type Settings struct {
-	// NSID identifies this server to those who ask (RFC 5001): 1 to 128 octets; a longer one is not sent.
+	// NSID identifies this server to those who ask (RFC 5001): 1 to MaxNSID octets; a longer one is not sent.
 	NSID []byte
 	// Bypass, when it is not empty, is why the full server is to answer every query.
 	Bypass string
@@ -54,7 +54,7 @@ func (s *Shared) Sibling() *Shared {
 
 // SetSettings swaps the settings.
 func (s *Shared) SetSettings(set Settings) {
-	if len(set.NSID) > maxNSID {
+	if len(set.NSID) > MaxNSID {
 		set.NSID = nil
 	}
 	s.Limiter.Set(set.RatePerSecond, set.Exempt)

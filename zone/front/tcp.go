@@ -15,9 +15,9 @@ import (
 const (
 	// maxConns and maxPerSource bound the TCP connections, of all clients and of one: an IPv4 address or an IPv6 /64.
 	maxConns, maxPerSource = 1024, 64
-	// tcpIdle is how long a connection may be without a query, and how long a query may take to come in. RFC 7766 §6.2.3:
+	// TCPIdle is how long a connection may be without a query, and how long a query may take to come in. RFC 7766 §6.2.3:
 	// in the order of a few seconds.
-	tcpIdle = 10 * time.Second
+	TCPIdle = 10 * time.Second
 	// tcpWrite is how long a client may take to read what is written to it at once, 96 KiB at most.
 	tcpWrite = 5 * time.Second
 	// maxPending is how many queries of a connection the full server may have at a time. Then no more are read.
@@ -70,7 +70,7 @@ type tcpSource struct {
 func newTCP(s *Shared, missed missFunc) *tcp {
 	return &tcp{
 		shared: s, counters: s.newCounters(), missed: missed,
-		maxConns: maxConns, maxPerSource: maxPerSource, idle: tcpIdle, write: tcpWrite,
+		maxConns: maxConns, maxPerSource: maxPerSource, idle: TCPIdle, write: tcpWrite,
 		large: make(chan struct{}, maxLarge), sources: map[netip.Addr]*tcpSource{},
 	}
 }

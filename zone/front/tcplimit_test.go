@@ -1,8 +1,11 @@
 package front
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,4 +124,24 @@ func TestTCPLarge(t *testing.T) {
 	send(t, a, append(make([]byte, 65535), framed(numbered(t, 1, "n0.example.org.", nil))...))
 	receive(t, a) // 65,535 zeros are a query with opcode 0 and no question: a miss, which does not unpack
 	eventually(t, "one large buffer", func() bool { return len(srv.large) == 1 })
+}
+
+// The limits that docs/dns.md tells are those in force.
+func TestLimitsAsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/dns.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("| %d,%03d, %d from one IPv4 address or IPv6 /64 |", maxConns/1000, maxConns%1000, maxPerSource),
+		fmt.Sprintf("| a TCP connection without a whole query | %v |", strings.Replace(TCPIdle.String(), "s", " s", 1)),
+		fmt.Sprintf("| a client that does not read its answers | %v, %d KiB |", strings.Replace(tcpWrite.String(), "s", " s", 1), outBuffer>>10+maxWaiting>>10),
+		fmt.Sprintf("| queries over TCP of more than %d KiB that come in at a time | %d |", smallBuffer>>10, maxLarge),
+		fmt.Sprintf("At most %d such queries over UDP and %d over TCP wait at a time", maxMisses, maxMisses),
+		fmt.Sprintf("with %d as this server's size", MaxUDPSize),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("docs/dns.md lacks %q", want)
+		}
+	}
 }

@@ -101,39 +101,39 @@ func TestTCPIdle(t *testing.T) {
 		do   func(t *testing.T, c net.Conn, full *fakeServer)
 		want time.Duration
 	}{
-		"no query": {func(*testing.T, net.Conn, *fakeServer) {}, tcpIdle},
+		"no query": {func(*testing.T, net.Conn, *fakeServer) {}, TCPIdle},
 		"a query renews": {func(t *testing.T, c net.Conn, _ *fakeServer) {
 			for range 3 {
-				time.Sleep(tcpIdle - time.Millisecond) // of the bubble's time
+				time.Sleep(TCPIdle - time.Millisecond) // of the bubble's time
 				send(t, c, query)
 				receive(t, c)
 			}
-		}, tcpIdle},
+		}, TCPIdle},
 		"a slow query does not": {func(t *testing.T, c net.Conn, _ *fakeServer) {
 			for _, b := range query[:9] {
 				time.Sleep(time.Second)
 				send(t, c, []byte{b})
 			}
-		}, tcpIdle - 9*time.Second},
+		}, TCPIdle - 9*time.Second},
 		"not while the full server works": {func(t *testing.T, c net.Conn, full *fakeServer) {
 			full.hold = true
 			send(t, c, miss)
-			time.Sleep(5*tcpIdle + time.Second)
+			time.Sleep(5*TCPIdle + time.Second)
 			go full.release()
 			receive(t, c)
-		}, tcpIdle},
+		}, TCPIdle},
 		"half a query while it does": {func(t *testing.T, c net.Conn, full *fakeServer) {
 			full.hold = true
 			send(t, c, miss)
 			send(t, c, query[:9])
-		}, tcpIdle},
+		}, TCPIdle},
 		"keepalive is as told": {func(t *testing.T, c net.Conn, _ *fakeServer) {
 			send(t, c, framed(numbered(t, 1, "n0.example.org.", withOPT(512, false, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}))))
 			told := receive(t, c).IsEdns0().Option[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout
-			if d := time.Duration(told) * 100 * time.Millisecond; d != tcpIdle {
-				t.Errorf("told %v, want %v", d, tcpIdle)
+			if d := time.Duration(told) * 100 * time.Millisecond; d != TCPIdle {
+				t.Errorf("told %v, want %v", d, TCPIdle)
 			}
-		}, tcpIdle},
+		}, TCPIdle},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

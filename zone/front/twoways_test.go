@@ -1,6 +1,7 @@
 package front_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -75,6 +76,10 @@ func FuzzBothWays(f *testing.F) {
 			q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0102030405060708"}}
 			q.CheckingDisabled, q.RecursionDesired = true, false
 			add(f, q)
+			q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}, &dns.EDNS0_LOCAL{Code: 65001, Data: []byte("x")}}
+			add(f, q)
+			q.IsEdns0().SetUDPSize(4096)
+			add(f, q)
 		}
 	}
 	zones, shared := rack(f)
@@ -98,7 +103,8 @@ func FuzzBothWays(f *testing.F) {
 			t.Fatalf("% x is answered, and is malformed: %v", packet, err)
 		}
 		rec := dnstest.NewRecorder(asker{tcp: tcp})
-		if code, err := handler.ServeDNS(t.Context(), request.NewScrubWriter(q, rec), q.Copy()); err != nil || rec.Msg == nil {
+		asked := q.Copy() // CoreDNS's writer and the handler share it
+		if code, err := handler.ServeDNS(t.Context(), request.NewScrubWriter(asked, rec), asked); err != nil || rec.Msg == nil {
 			t.Fatalf("the handler says %d, %v to\n%v", code, err, q)
 		}
 		packed, err := rec.Msg.Pack()
@@ -142,13 +148,17 @@ func meaning(m *dns.Msg) string {
 		b.WriteString("\n" + [...]string{"answer", "authority", "additional"}[i] + "\n" + strings.Join(lines, "\n"))
 	}
 	if opt != nil {
-		b.WriteString("\nEDNS")
-		if opt.Do() {
-			b.WriteString(" DO")
-		}
+		fmt.Fprintf(&b, "\nEDNS size %d version %d DO %v", opt.UDPSize(), opt.Version(), opt.Do())
+		var options []string
 		for _, o := range opt.Option {
-			b.WriteString(" option " + dns.Type(o.Option()).String())
+			value := o.String()
+			if c, ok := o.(*dns.EDNS0_COOKIE); ok {
+				value = fmt.Sprint(len(c.Cookie)) // it holds the time
+			}
+			options = append(options, fmt.Sprintf(" option %d %s", o.Option(), value))
 		}
+		slices.Sort(options) // RFC 6891 §6.1.2: their order means nothing
+		b.WriteString(strings.Join(options, ""))
 	}
 	return b.String()
 }

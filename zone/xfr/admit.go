@@ -23,7 +23,7 @@ const noEDE = -1
 
 // admit checks the request: its signature first (RFC 8945 §5.2), then its form, then the zone, then the asker.
 func (t *transfer) admit(find func(string) (Offer, bool)) (Version, *refusal) {
-	sig := CheckTSIG(t.w, t.r)
+	sig := CheckTSIG(t.w, t.r, t.server.key)
 	if sig.Rcode != dns.RcodeSuccess {
 		t.noTSIG = sig.Error == 0
 		text := "the TSIG is not the one last record"

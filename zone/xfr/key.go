@@ -40,16 +40,20 @@ type Signature struct {
 }
 
 // CheckTSIG judges the TSIG of a request. The listener has verified it: its provider must know every key that may
-// sign, because a miekg server without any takes each signature for good.
-func CheckTSIG(w dns.ResponseWriter, r *dns.Msg) Signature {
+// sign, because a miekg server without any takes each signature for good. It also takes a key's secret with any algorithm; own is
+// good with its own alone.
+func CheckTSIG(w dns.ResponseWriter, r *dns.Msg, own Key) Signature {
 	if misplaced(r) {
 		// RFC 8945 §5.1: more than one TSIG, or one that is not last: FORMERR.
 		return Signature{Rcode: dns.RcodeFormatError}
 	}
-	if r.IsTsig() == nil {
+	asked := r.IsTsig()
+	if asked == nil {
 		return Signature{}
 	}
 	switch err := w.TsigStatus(); {
+	case dns.CanonicalName(asked.Hdr.Name) == own.Name && !own.is(asked):
+		return Signature{Rcode: dns.RcodeNotAuth, Error: dns.RcodeBadKey} // RFC 8945 §5.2.1: nor is the algorithm
 	case err == nil:
 		return Signature{Signed: true}
 	case errors.Is(err, dns.ErrSecret), errors.Is(err, dns.ErrKeyAlg):

@@ -2,9 +2,12 @@ package xfr
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -169,5 +172,49 @@ func TestOlder(t *testing.T) {
 		if got := older(c.a, c.b); got != c.want {
 			t.Errorf("older(%d, %d) = %v", c.a, c.b, got)
 		}
+	}
+}
+
+// The limits that docs/dns.md tells are those in force.
+func TestLimitsAsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/dns.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("| transfers | %d at a time, %d of one address, %.0f minutes |", maxTransfers, maxPerSource, longest.Minutes()),
+		fmt.Sprintf("with %d as this server's size", maxUDPSize),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("docs/dns.md lacks %q", want)
+		}
+	}
+}
+
+// An answer over UDP leaves room for the identity that the server adds.
+func TestRoomForNSID(t *testing.T) {
+	for name, tt := range map[string]struct {
+		nsid bool
+		kind Kind
+	}{"fits": {false, Full}, "does not fit with an identity": {true, Retry}} {
+		t.Run(name, func(t *testing.T) {
+			q := ixfr(8).SetEdns0(4096, false)
+			n := 1 // as many records as just fit
+			for m := new(dns.Msg); m.Len() <= maxUDPSize; n++ {
+				m = new(dns.Msg).SetReply(q).SetEdns0(maxUDPSize, false)
+				m.Compress, m.Answer = true, slices.Concat([]dns.RR{soa(10)}, numbered(n), []dns.RR{soa(10)})
+			}
+			f := serve(t, newZone(10, numbered(n-2), nil), everyone)
+			if tt.nsid {
+				q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID})
+			}
+			got, _, err := (&dns.Client{UDPSize: 4096}).Exchange(q, f.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := f.event(t); e.Kind != tt.kind {
+				t.Errorf("%s, %d octets, want %s", e.Kind, got.Len(), tt.kind)
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package xfr
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -15,6 +16,15 @@ const (
 	// maxUDPSize is the largest message over UDP: what fits an IPv6 path MTU of 1280 (DNS flag day 2020).
 	maxUDPSize = 1232
 )
+
+// nsidRoom is kept free for the option that a server adds to the answer to who asks for its identity (RFC 5001): four octets and
+// 64 of a host name, which is the longest that a node takes.
+const nsidRoom = 4 + 64
+
+func wantsNSID(r *dns.Msg) bool {
+	opt := r.IsEdns0()
+	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID })
+}
 
 // transfer is one request on its way.
 type transfer struct {
@@ -168,6 +178,9 @@ func (t *transfer) datagram(kind Kind, soa *dns.SOA, records iter.Seq[dns.RR]) {
 	}
 	if sig := t.r.IsTsig(); sig != nil {
 		budget -= dns.Len(sig) // RFC 8945 §5.3: ours has the same key and algorithm
+	}
+	if wantsNSID(t.r) {
+		budget -= nsidRoom
 	}
 	var batch []dns.RR
 	for rr := range records {
