@@ -27,7 +27,7 @@ func relocate(rrs []dns.RR) relocatable {
 	var r relocatable
 	for _, rr := range rrs {
 		from := at
-		if at, err = dns.PackRR(rr, msg, at, seen, true); err != nil {
+		if at, err = packRR(rr, msg, at, seen, true); err != nil {
 			return relocatable{}
 		}
 		r.pointers = append(r.pointers, pointersOf(msg, from, begin, rr)...)

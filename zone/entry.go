@@ -145,7 +145,7 @@ func (e *entry) sum(buf []byte) [sha256.Size]byte {
 		h.Write([]byte{0, byte(s.rrtype >> 8), byte(s.rrtype)})
 		h.Write([]byte(s.unready))
 		for _, rr := range s.rrs {
-			if n, err := dns.PackRR(rr, buf, 0, nil, false); err == nil {
+			if n, err := packRR(rr, buf, 0, nil, false); err == nil {
 				h.Write(buf[:n])
 			}
 		}

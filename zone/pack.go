@@ -146,7 +146,7 @@ func (p *packer) sections(name string, s *rrset, do bool) (body []byte, records 
 	begin := at
 	put := func(rrs []dns.RR) bool {
 		for _, rr := range rrs {
-			if at, err = dns.PackRR(rr, p.msg, at, p.seen, true); err != nil {
+			if at, err = packRR(rr, p.msg, at, p.seen, true); err != nil {
 				return false
 			}
 		}

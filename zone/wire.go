@@ -71,3 +71,17 @@ func labelStarts(labels []byte, starts *[maxWire / 2]uint8) (n int) {
 	}
 	return n
 }
+
+// packRR is dns.PackRR for records that others read: dns.PackRR writes the length of the data into the record's header.
+func packRR(rr dns.RR, msg []byte, off int, seen map[string]int, compress bool) (int, error) {
+	return dns.PackRR(&shielded{rr, *rr.Header()}, msg, off, seen, compress)
+}
+
+// shielded is a record with a header of its own.
+type shielded struct {
+	dns.RR
+	header dns.RR_Header
+}
+
+// Header is the copy.
+func (s *shielded) Header() *dns.RR_Header { return &s.header }
