@@ -205,7 +205,7 @@ func codeOf(t *testing.T, path string) (out []string) {
 		t.Fatal(err)
 	}
 	text, _, _ := strings.Cut(string(page), "## Find your way")
-	inFence := false
+	inFence, prose := false, ""
 	for line := range strings.Lines(text) {
 		fence := strings.HasPrefix(line, "```")
 		if fence {
@@ -216,9 +216,9 @@ func codeOf(t *testing.T, path string) (out []string) {
 			out = append(out, strings.TrimSpace(code))
 			continue
 		}
-		out = append(out, codeSpan.FindAllString(line, -1)...)
+		prose += strings.TrimSpace(line) + " " // a span may go on in the next line
 	}
-	return out
+	return append(out, codeSpan.FindAllString(prose, -1)...)
 }
 
 func without(list, others []string) (out []string) {
