@@ -3,7 +3,6 @@ package stock
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -94,7 +93,7 @@ func peer(t *testing.T, id string) string {
 	return s.URL
 }
 
-func clusterID(t *testing.T, token, cluster string) string {
+func clusterOf(t *testing.T, token, cluster string) *membership.RaftCluster {
 	t.Helper()
 	m, err := types.NewURLsMap(cluster)
 	if err != nil {
@@ -104,7 +103,17 @@ func clusterID(t *testing.T, token, cluster string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.ID().String()
+	return c
+}
+
+func clusterID(t *testing.T, token, cluster string) string {
+	t.Helper()
+	return clusterOf(t, token, cluster).ID().String()
+}
+
+func memberID(t *testing.T, token, cluster, name string) uint64 {
+	t.Helper()
+	return uint64(clusterOf(t, token, cluster).MemberByName(name).ID)
 }
 
 // What ends a start, with both values that differ, and what is only said.
@@ -153,25 +162,7 @@ func TestChecks(t *testing.T) {
 		{"unchecked", with("--no-checks", "--name=infra9", "--initial-cluster="+own), "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, ok, err := read(c.args, environment())
-			if err != nil || !ok {
-				t.Fatal(ok, err)
-			}
-			var said []string
-			_, err = prepare(context.Background(), s, func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
-			got := ""
-			var p *Problem
-			if errors.As(err, &p) {
-				got = p.What + " | " + p.Fix
-			} else if err != nil {
-				t.Fatalf("%v, want a problem with what mends it", err)
-			}
-			if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) || strings.HasSuffix(got, "| ") {
-				t.Errorf("got  %s\nwant %s", got, c.want)
-			}
-			if all := strings.Join(said, "\n"); (all == "") != (c.said == "") || !strings.HasPrefix(all, c.said) {
-				t.Errorf("said %q, want %q", all, c.said)
-			}
+			checked(t, c.args, c.want, c.said)
 		})
 	}
 }
