@@ -48,7 +48,7 @@ func run(m *testing.M) int {
 
 // tools are the programs that the lab runs, all of them installed by lab/install.sh.
 var tools = []string{"ip", "nsd", "unbound", "unbound-control", "knotd", "named", "named-checkzone", "kzonecheck", "dnssec-verify", "ldns-verify-zone", "ldns-signzone", "dnsviz", "dig", "etcdctl", "etcd",
-	"kresd", "pdns_recursor", "dnsmasq"}
+	"kresd", "pdns_recursor", "dnsmasq", "curl"}
 
 // missing says what the lab lacks here, or nothing if it can be built.
 func missing() string {
