@@ -62,25 +62,35 @@ func takeToken(g *guide) {
 	}
 }
 
-// TestGuideDiscovery is the guide's second way: the members find each other by a token.
-func TestGuideDiscovery(t *testing.T) {
-	public := []string{
-		`etcd --name infra0 --initial-advertise-peer-urls http://10.0.1.10:2380 \
+// makeToken makes one in silence.
+func makeToken(g *guide) {
+	g.t.Helper()
+	g.run(newToken)
+	g.becomes(clientHost, ends)
+	takeToken(g)
+}
+
+// publicMembers start by a token of the public service.
+var publicMembers = []string{
+	`etcd --name infra0 --initial-advertise-peer-urls http://10.0.1.10:2380 \
   --listen-peer-urls http://10.0.1.10:2380 \
   --listen-client-urls http://10.0.1.10:2379,http://127.0.0.1:2379 \
   --advertise-client-urls http://10.0.1.10:2379 \
   --discovery https://discovery.etcd.io/3e86b59982e49066c5d813af1c2e2579cbf573de`,
-		`etcd --name infra1 --initial-advertise-peer-urls http://10.0.1.11:2380 \
+	`etcd --name infra1 --initial-advertise-peer-urls http://10.0.1.11:2380 \
   --listen-peer-urls http://10.0.1.11:2380 \
   --listen-client-urls http://10.0.1.11:2379,http://127.0.0.1:2379 \
   --advertise-client-urls http://10.0.1.11:2379 \
   --discovery https://discovery.etcd.io/3e86b59982e49066c5d813af1c2e2579cbf573de`,
-		`etcd --name infra2 --initial-advertise-peer-urls http://10.0.1.12:2380 \
+	`etcd --name infra2 --initial-advertise-peer-urls http://10.0.1.12:2380 \
   --listen-peer-urls http://10.0.1.12:2380 \
   --listen-client-urls http://10.0.1.12:2379,http://127.0.0.1:2379 \
   --advertise-client-urls http://10.0.1.12:2379 \
   --discovery https://discovery.etcd.io/3e86b59982e49066c5d813af1c2e2579cbf573de`,
-	}
+}
+
+// TestGuideDiscovery is the guide's second way: the members find each other by a token.
+func TestGuideDiscovery(t *testing.T) {
 	alone := []string{
 		`etcd --name infra0 --initial-advertise-peer-urls http://10.0.1.10:2380 \
   --listen-peer-urls http://10.0.1.10:2380 \
@@ -101,11 +111,6 @@ func TestGuideDiscovery(t *testing.T) {
   --listen-client-urls http://10.0.1.13:2379,http://127.0.0.1:2379 \
   --advertise-client-urls http://10.0.1.13:2379 \
   --discovery https://discovery.etcd.io/3e86b59982e49066c5d813af1c2e2579cbf573de`
-	anew := func(g *guide) {
-		g.run(newToken, nil)
-		g.becomes(clientHost, ends)
-		takeToken(g)
-	}
 	guideRows(t, "", (*guide).services,
 		guideRow{name: "CustomToken", want: ends, says: []string{`"key":"/discovery/6c007a14875d53d9bf0ef5a6fc0257c817f0fb83/_config/size","value":"3"`},
 			commands: []string{`curl -X PUT https://myetcd.local/v2/keys/discovery/6c007a14875d53d9bf0ef5a6fc0257c817f0fb83/_config/size -d value=3`}},
@@ -127,13 +132,13 @@ func TestGuideDiscovery(t *testing.T) {
   --discovery https://myetcd.local/v2/keys/discovery/6c007a14875d53d9bf0ef5a6fc0257c817f0fb83`,
 		}},
 		// Nobody has made the guide's token here.
-		guideRow{name: "NoSize", commands: public[:1], want: fails, says: []string{
+		guideRow{name: "NoSize", commands: publicMembers[:1], want: fails, says: []string{
 			"error: the cluster doesn't have a size configuration value in https://discovery.etcd.io/3e86b59982e49066c5d813af1c2e2579cbf573de/_config",
 			"hint: make a token: curl"}},
 		guideRow{name: "NewToken", want: ends, commands: []string{`curl https://discovery.etcd.io/new?size=3`}, after: takeToken},
-		guideRow{name: "Public", commands: public},
+		guideRow{name: "Public", commands: publicMembers},
 		// The data directories are there, so that the token is not looked at.
-		guideRow{name: "TokenIgnored", then: true, before: (*guide).killMembers, commands: public,
+		guideRow{name: "TokenIgnored", then: true, before: (*guide).killMembers, commands: publicMembers,
 			says: []string{"discovery token ignored since a cluster has already been initialized. Valid log found at infra"}},
 		guideRow{name: "FullToken", then: true, commands: []string{fourth}, want: fails, says: []string{
 			"the cluster of this token has all its members", "is for 3 members, and these have registered: infra", "hint: a token is for one birth of one cluster: make a new one, or join"}},
@@ -142,14 +147,14 @@ func TestGuideDiscovery(t *testing.T) {
 			if err := errors.Join(killAll(g.host("infra1").ns), os.RemoveAll(filepath.Join(g.work("infra1"), "infra1.etcd"))); err != nil {
 				g.t.Fatal(err)
 			}
-		}, commands: public[1:2], want: fails, says: []string{"infra1 is a member of that cluster already, and has served, but its data directory infra1.etcd is blank", "hint: etcdctl member remove "}},
+		}, commands: publicMembers[1:2], want: fails, says: []string{"infra1 is a member of that cluster already, and has served, but its data directory infra1.etcd is blank", "hint: etcdctl member remove "}},
 		// Other machines try to be another cluster by the token of the one before.
 		guideRow{name: "ReusedByAnotherCluster", commands: []string{fourth}, want: fails, says: []string{"the cluster of this token has all its members"}},
-		guideRow{name: "ByVariable", before: anew, commands: alone, env: []string{"ETCD_DISCOVERY=" + guideToken}},
+		guideRow{name: "ByVariable", before: makeToken, commands: alone, env: []string{"ETCD_DISCOVERY=" + guideToken}},
 		guideRow{name: "DuplicateNames", before: func(g *guide) {
-			anew(g)
-			for _, c := range public[:2] {
-				g.run(c, nil)
+			makeToken(g)
+			for _, c := range publicMembers[:2] {
+				g.run(c)
 			}
 		}, commands: []string{fourth}, words: map[string]string{"--name infra3": "--name infra1"}, want: fails,
 			says: []string{"found duplicate member", "10.0.1.11:2380", "10.0.1.13:2380", "hint: give each member --name and --initial-advertise-peer-urls of its own"},

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,8 @@ type guideRow struct {
 	// env are variables that the guide sets; words are what the reader of this row writes instead of the guide's.
 	env   []string
 	words map[string]string
+	// programs are the etcds of hosts that do not run ours.
+	programs map[string]string
 	// before does what the guide takes for granted at this point.
 	before func(*guide)
 	// commands run at once, each on the host that its --name is of, and on the client without one.
@@ -128,7 +131,7 @@ func (g *guide) row(r guideRow) {
 	}()
 	var names []string
 	for _, c := range r.commands {
-		names = append(names, g.run(c, r.words, r.env...))
+		names = append(names, g.start(c, r))
 		if r.want == ends { // one after the other
 			g.becomes(clientHost, ends)
 		}
@@ -149,23 +152,26 @@ func (g *guide) row(r guideRow) {
 
 var nameFlag = regexp.MustCompile(`--name (\S+)`)
 
-// run starts one command of the guide, with etcd-dns etcd in the place of etcd, and returns the host that it runs on.
-func (g *guide) run(command string, words map[string]string, env ...string) (hostName string) {
+// run starts one command beside a row's own.
+func (g *guide) run(command string) { g.start(command, guideRow{}) }
+
+// start starts one command of a row, with etcd-dns etcd in the place of etcd, and returns the host that it runs on.
+func (g *guide) start(command string, r guideRow) (hostName string) {
 	g.t.Helper()
 	hostName = clientHost
 	if m := nameFlag.FindStringSubmatch(command); m != nil {
 		hostName = m[1]
 	}
-	pairs := []string{"/path/to", g.work(hostName)}
-	for _, of := range []map[string]string{words, g.words} {
-		for is, becomes := range of {
+	env, pairs := r.env, []string{"/path/to", g.work(hostName)}
+	for _, words := range []map[string]string{r.words, g.words} {
+		for is, becomes := range words {
 			pairs = append(pairs, is, becomes)
 			env = replaceAll(env, is, becomes)
 		}
 	}
 	command = strings.NewReplacer(pairs...).Replace(command)
 	if rest, ok := strings.CutPrefix(command, "etcd "); ok {
-		command = g.bin + " etcd " + rest
+		command = cmp.Or(r.programs[hostName], g.bin+" etcd") + " " + rest
 	}
 	p, err := spawn(g.host(hostName), "log", []string{"sh", "-c", "cd " + g.work(hostName) + " && exec " + command}, env...)
 	if err != nil {

@@ -57,7 +57,7 @@ func TestGuideStatic(t *testing.T) {
 		guideRow{name: "ConflictingClusterID", then: true, commands: []string{conflicting}, want: fails,
 			says: []string{"conflicting cluster ID to the target cluster (", "etcdctl member add infra3 --peer-urls=http://10.0.1.13:2380"}, after: namesBothIDs},
 		guideRow{name: "ConflictingClusterIDShownLater", before: func(g *guide) {
-			g.run(conflicting, nil)
+			g.run(conflicting)
 			g.hears("infra3", "is starting a new election")
 		}, commands: static, after: func(g *guide) {
 			g.becomes("infra3", fails)
