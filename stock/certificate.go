@@ -18,11 +18,11 @@ import (
 func warnCertificates(s *settings, cluster types.URLsMap, say func(string, ...any)) {
 	if path := s.get("peer-cert-file"); path != "" {
 		urls := cluster[s.get("name")]
-		if urls == nil {
+		if urls == nil && s.get("discovery-srv") == "" { // whose targets are the URLs' hosts
 			urls, _ = s.urls("initial-advertise-peer-urls") // what is wrong with them, etcd says
 		}
 		hosts := secureHosts(urls)
-		if cluster != nil && s.checksDomain(cluster) {
+		if s.checksDomain(cluster.URLs()) {
 			hosts = []string{strings.TrimSuffix(s.get("discovery-srv"), ".")}
 		}
 		usages := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}

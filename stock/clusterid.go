@@ -75,7 +75,7 @@ func askPeers(ctx context.Context, s *settings, cluster types.URLsMap) map[strin
 			urls = append(urls, of.StringSlice()...)
 		}
 	}
-	ask, err := newAsker(s, s.checksDomain(cluster))
+	ask, err := newAsker(s, s.checksDomain(cluster.URLs()))
 	if err != nil {
 		return nil // etcd says what is wrong with its files
 	}

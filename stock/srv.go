@@ -96,7 +96,7 @@ func warnUnresolved(ctx context.Context, targets []string, say func(string, ...a
 // protects from that is that etcd looks for the domain in them (embed.Config.PeerURLsMapAndToken), and nothing else does.
 func warnOutside(s *settings, cluster types.URLsMap, targets []string, say func(string, ...any)) {
 	domain := strings.TrimSuffix(s.get("discovery-srv"), ".")
-	if !s.checksDomain(cluster) {
+	if !s.checksDomain(cluster.URLs()) {
 		return
 	}
 	var outside []string
@@ -113,7 +113,7 @@ func warnOutside(s *settings, cluster types.URLsMap, targets []string, say func(
 
 // checksDomain reports whether the members will look for the discovery domain in each other's certificates: with TLS,
 // at the first start, without a CA of their own (embed.Config.PeerURLsMapAndToken). Else they look for the URL's host.
-func (s *settings) checksDomain(cluster types.URLsMap) bool {
-	tls := slices.ContainsFunc(cluster.URLs(), func(u string) bool { return strings.HasPrefix(u, "https:") })
+func (s *settings) checksDomain(urls []string) bool {
+	tls := slices.ContainsFunc(urls, func(u string) bool { return strings.HasPrefix(u, "https:") })
 	return s.get("discovery-srv") != "" && tls && s.get("peer-trusted-ca-file") == "" && s.get("peer-auto-tls") != "true"
 }

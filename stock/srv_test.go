@@ -130,6 +130,8 @@ func TestSRVAndCertificates(t *testing.T) {
 		{"a client's name", []string{plain, "--cert-file=" + host, "--advertise-client-urls=https://10.0.1.10:2379"}, "", "warning: --cert-file " + host + " is for infra0.example.com, but not for 10.0.1.10, which clients look for"},
 		{"for servers only", []string{tls, "--discovery-srv-name=tls", "--peer-trusted-ca-file=ca.crt", "--peer-cert-file=" + server}, "", "warning: --peer-cert-file " + server + " is not for TLS clients"},
 		{"for servers only, and another for clients", []string{tls, "--discovery-srv-name=tls", "--peer-trusted-ca-file=ca.crt", "--peer-cert-file=" + server, "--peer-client-cert-file=" + full}, "", ""},
+		{"a restart, at a target whose name is not here", []string{"--initial-advertise-peer-urls=https://127.0.0.10:1", "--discovery-srv-name=tls", "--peer-trusted-ca-file=ca.crt", "--peer-cert-file=" + host, "--data-dir=" + initialized(t)}, "", ""},
+		{"an address, at a target whose name is there", []string{"--initial-advertise-peer-urls=https://127.0.0.10:1", "--discovery-srv-name=tls", "--peer-trusted-ca-file=ca.crt", "--peer-cert-file=" + host}, "", ""},
 		{"no certificate", []string{plain, "--cert-file=/nowhere"}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) { checked(t, append(base[:4:4], c.args...), c.want, c.said) })

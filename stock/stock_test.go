@@ -116,18 +116,25 @@ func memberID(t *testing.T, token, cluster, name string) uint64 {
 	return uint64(clusterOf(t, token, cluster).MemberByName(name).ID)
 }
 
+// initialized is a data directory in which etcd has started.
+func initialized(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "member", "wal"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "member", "wal", "0.wal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // What ends a start, with both values that differ, and what is only said.
 func TestChecks(t *testing.T) {
 	stranger := peer(t, "c6ab534d07e8fcc4")
 	const own = "infra0=http://10.0.1.10:2380"
 	full := func(more ...string) string { return strings.Join(append([]string{own}, more...), ",") }
-	initialized := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(initialized, "member", "wal"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(initialized, "member", "wal", "0.wal"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	initialized := initialized(t)
 	base := []string{"--name=infra0", "--initial-advertise-peer-urls=http://10.0.1.10:2380", "--listen-client-urls=http://10.0.1.10:2379", "--advertise-client-urls=http://10.0.1.10:2379"}
 	ally := "infra1=" + peer(t, "")
 	with := func(args ...string) []string { return append(slices.Clone(base), args...) }

@@ -37,7 +37,7 @@ func (w *watch) run(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // etcd says it
 	}
-	ask, err := newAsker(w.s, false) // its own host name is in its certificate, in any case
+	ask, err := newAsker(w.s, w.fresh && w.s.checksDomain(urls.StringSlice()))
 	if err != nil {
 		return nil //nolint:nilerr // etcd says it
 	}
