@@ -4,6 +4,10 @@ package lab
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -50,6 +54,45 @@ func (g *guide) root(records string) {
 	g.write(g.host(parentHost), "root.zone", rootZone+g.addressRecords("a.root.")+g.addressRecords("ns.example.com.")+records)
 	g.writeDelegation(g.flavor.(guideFlavor).zone)
 	g.reloadParent()
+}
+
+// proxy runs an HTTP proxy on the client host, which connects (RFC 9110 §9.3.6) and nothing else.
+func (g *guide) proxy() {
+	g.t.Helper()
+	var l net.Listener
+	err := inNetns(g.host(clientHost).ns, func() (err error) {
+		l, err = net.Listen("tcp", g.Addr(clientHost)+":3128")
+		return err
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	connect := func(w http.ResponseWriter, r *http.Request) {
+		var there net.Conn
+		err := inNetns(g.host(clientHost).ns, func() (err error) {
+			there, err = net.DialTimeout("tcp", net.JoinHostPort("10.0.1.21", r.URL.Port()), queryLimit)
+			return err
+		})
+		if err != nil || r.Method != http.MethodConnect || r.URL.Hostname() != publicService {
+			http.Error(w, fmt.Sprintf("%s %s: %v", r.Method, r.Host, err), http.StatusBadGateway)
+			return
+		}
+		here, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			_ = there.Close()
+			return
+		}
+		_, _ = io.WriteString(here, "HTTP/1.1 200 Connected\r\n\r\n")
+		go func() { // ends with either connection
+			_, _ = io.Copy(there, here)
+			_ = there.Close()
+		}()
+		_, _ = io.Copy(here, there)
+		_ = here.Close()
+	}
+	server := &http.Server{Handler: http.HandlerFunc(connect), ReadHeaderTimeout: queryLimit}
+	go func() { _ = server.Serve(l) }() // ends with Close
+	g.t.Cleanup(func() { _ = server.Close() })
 }
 
 var tokenURL = regexp.MustCompile(`https://discovery\.etcd\.io/[0-9a-f]{40}`)
@@ -151,6 +194,18 @@ func TestGuideDiscovery(t *testing.T) {
 		// Other machines try to be another cluster by the token of the one before.
 		guideRow{name: "ReusedByAnotherCluster", commands: []string{fourth}, want: fails, says: []string{"the cluster of this token has all its members"}},
 		guideRow{name: "ByVariable", before: makeToken, commands: alone, env: []string{"ETCD_DISCOVERY=" + guideToken}},
+		// The members cannot reach the service themselves.
+		guideRow{name: "ByProxy", before: func(g *guide) {
+			makeToken(g)
+			g.proxy()
+			for _, name := range g.Names() {
+				g.Cut(name, publicService[:6])
+			}
+		}, commands: alone, env: []string{"ETCD_DISCOVERY=" + guideToken, "ETCD_DISCOVERY_PROXY=http://10.0.0.7:3128"}, after: func(g *guide) {
+			for _, name := range g.Names() {
+				g.Heal(name, publicService[:6])
+			}
+		}},
 		guideRow{name: "DuplicateNames", before: func(g *guide) {
 			makeToken(g)
 			for _, c := range publicMembers[:2] {
