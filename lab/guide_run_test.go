@@ -102,6 +102,7 @@ func guideRows(t *testing.T, zone string, prepare func(*guide), rows ...guideRow
 	g.t = t
 }
 
+// row runs one row. The row's first lines in the logs are those after begin.
 func (g *guide) row(r guideRow) {
 	g.t.Helper()
 	all := append(g.Names(), clientHost)
@@ -148,6 +149,11 @@ func (g *guide) row(r guideRow) {
 	if r.after != nil {
 		r.after(g)
 	}
+	for _, name := range names {
+		if p := g.procs[name]; r.want == runs && !p.running() {
+			g.t.Errorf("%s does not go on running: %v", name, p.err)
+		}
+	}
 }
 
 var nameFlag = regexp.MustCompile(`--name (\S+)`)
@@ -181,6 +187,7 @@ func (g *guide) start(command string, r guideRow) (hostName string) {
 	return hostName
 }
 
+// replaceAll replaces a word in all of the texts.
 func replaceAll(in []string, is, becomes string) (out []string) {
 	for _, text := range in {
 		out = append(out, strings.ReplaceAll(text, is, becomes))
@@ -212,12 +219,11 @@ func (g *guide) becomes(hostName string, want outcome) {
 func (g *guide) hears(hostName, text string) {
 	g.t.Helper()
 	g.Wait(fmt.Sprintf("%s says %q", hostName, text), healthyLimit, func() error {
-		p := g.procs[hostName]
 		said := g.said(hostName)
 		if strings.Contains(said, text) {
 			return nil
 		}
-		if p != nil && !p.running() && !strings.Contains(g.said(hostName), text) {
+		if p := g.procs[hostName]; !p.running() && !strings.Contains(g.said(hostName), text) {
 			g.t.Fatalf("%s has ended and did not say %q", hostName, text)
 		}
 		return errors.New(tail(said, 5))

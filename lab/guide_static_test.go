@@ -80,6 +80,7 @@ func TestGuideStatic(t *testing.T) {
   --listen-client-urls http://10.0.1.12:2379,http://127.0.0.1:2379 \
   --advertise-client-urls http://10.0.1.12:2379`,
 			}},
+		// The next two are errors of etcd 3.7's too, in other words.
 		guideRow{name: "NameNotListed", commands: []string{`etcd --name infra1 --initial-advertise-peer-urls http://10.0.1.11:2380 \
   --listen-peer-urls https://10.0.1.11:2380 \
   --listen-client-urls http://10.0.1.11:2379,http://127.0.0.1:2379 \

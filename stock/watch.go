@@ -2,10 +2,10 @@ package stock
 
 import (
 	"context"
+	"encoding/json"
+	"expvar"
 	"fmt"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -106,16 +106,12 @@ func (w *watch) look(ctx context.Context, ask asker, own []string) *Problem {
 	return &Problem{What: what, Fix: fix}
 }
 
-// hasLeader asks etcd's own metric, in this process.
+// hasLeader asks raft, of the etcd in this process, by the variable that it publishes (etcdserver/raft.go). It is null until
+// raft runs.
 func hasLeader() bool {
-	families, err := prometheus.DefaultGatherer.Gather()
-	if err != nil && len(families) == 0 {
-		return false
+	var status struct {
+		Lead string `json:"lead"` // in hexadecimal
 	}
-	for _, f := range families {
-		if f.GetName() == "etcd_server_has_leader" {
-			return f.GetMetric()[0].GetGauge().GetValue() == 1
-		}
-	}
-	return false
+	v := expvar.Get("raft.status")
+	return v != nil && json.Unmarshal([]byte(v.String()), &status) == nil && status.Lead != "" && status.Lead != "0"
 }
