@@ -75,7 +75,18 @@ func TestInterop(t *testing.T) {
 			}
 		}
 	}
+	// What etcd 3.7 does by itself: a cluster of one, and each of the others would be one, too.
+	control := guideRow{name: "Control3.7", env: []string{"ETCD_DISCOVERY=" + guideToken}, programs: map[string]string{}, says: []string{"unrecognized environment variable"},
+		commands: []string{`etcd --name infra0 --initial-advertise-peer-urls http://10.0.1.10:2380 \
+  --listen-peer-urls http://10.0.1.10:2380 \
+  --listen-client-urls http://10.0.1.10:2379,http://127.0.0.1:2379 \
+  --advertise-client-urls http://10.0.1.10:2379`}}
+	control.before = func(g *guide) {
+		makeToken(g)
+		control.programs["infra0"] = needProduct(g.t, stockEtcd)
+	}
 	guideRows(t, "", (*guide).services,
+		control,
 		row("Debian3.4", [3]string{"debian", "debian", "debian"}, versions("3.4.", "3.4.", "3.4.")),
 		row("3.6", [3]string{"3.6", "3.6", "3.6"}, versions("3.6.", "3.6.", "3.6.")),
 		row("3.6AndOurs", [3]string{"3.6", "ours", "3.6"}, versions("3.6.", "3.7.", "3.6.")),
