@@ -104,17 +104,19 @@ func TestDiscoveryProtocol3(t *testing.T) {
 	l.WaitHealthy()
 	l.Put("/_etcd/registry/guide/_config/size", "3")
 	programs := map[string][]string{"new0": {l.bin(), "etcd"}, "new1": {l.bin(), "etcd"}, "new2": {old}}
+	flags := func(name, token string) []string {
+		at, keys := "http://"+l.Addr(name), l.host(clientHost).dir
+		return []string{"--name", name, "--data-dir", filepath.Join(l.host(name).dir, "etcd"),
+			"--initial-advertise-peer-urls", at + ":2380", "--listen-peer-urls", at + ":2380", "--advertise-client-urls", at + ":2379", "--listen-client-urls", at + ":2379",
+			"--discovery-token", token, "--discovery-endpoints", "https://infra0.rack1.example.com:2379,https://infra1.rack1.example.com:2379",
+			"--discovery-insecure-transport=false", "--discovery-cacert", filepath.Join(keys, "ca.crt"),
+			"--discovery-cert", filepath.Join(keys, "alice.crt"), "--discovery-key", filepath.Join(keys, "alice.key")}
+	}
 	var names []string
 	for i, name := range []string{"new0", "new1", "new2"} {
 		h := l.addHost(name, netip.AddrFrom4([4]byte{10, 0, 3, byte(20 + i)}))
 		names = append(names, name)
-		at := "http://" + l.Addr(name)
-		keys := l.host(clientHost).dir
-		p, err := spawn(h, "log", slices.Concat(programs[name], []string{"--name", name, "--data-dir", filepath.Join(h.dir, "etcd"),
-			"--initial-advertise-peer-urls", at + ":2380", "--listen-peer-urls", at + ":2380", "--advertise-client-urls", at + ":2379", "--listen-client-urls", at + ":2379",
-			"--discovery-token", "guide", "--discovery-endpoints", "https://infra0.rack1.example.com:2379,https://infra1.rack1.example.com:2379",
-			"--discovery-insecure-transport=false", "--discovery-cacert", filepath.Join(keys, "ca.crt"),
-			"--discovery-cert", filepath.Join(keys, "alice.crt"), "--discovery-key", filepath.Join(keys, "alice.key")}))
+		p, err := spawn(h, "log", slices.Concat(programs[name], flags(name, "guide")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,6 +146,14 @@ func TestDiscoveryProtocol3(t *testing.T) {
 	for _, name := range names {
 		if want := name + "=http://" + l.Addr(name) + ":2380"; !strings.Contains(r.Stdout, want) {
 			t.Errorf("%q is not registered: %v", want, r)
+		}
+	}
+	// What etcd calls a used token in any case, is told apart.
+	l.addHost("new3", netip.AddrFrom4([4]byte{10, 0, 3, 23}))
+	for token, want := range map[string]string{"guide": "guide is for 3 members, and these have registered: new",
+		"none": "the cluster doesn't have a size configuration value in /_etcd/registry/none/_config"} {
+		if r := l.Run("new3", l.bin(), append([]string{"etcd"}, flags("new3", token)...)...); r.Code != 1 || !strings.Contains(r.Stderr, want) {
+			t.Errorf("%v, want status 1, and %q", r, want)
 		}
 	}
 }

@@ -21,7 +21,9 @@ func check(ctx context.Context, s *settings, say func(string, ...any)) error {
 	var err error
 	switch {
 	case s.hasLog():
-	case s.get("discovery") != "" || s.given["discovery-endpoints"]:
+	case s.get("discovery") != "":
+	case s.given["discovery-endpoints"]:
+		err = checkProtocol3(ctx, s, say)
 	case s.get("discovery-srv") != "" && !s.given["initial-cluster"]:
 		cluster, err = checkSRV(ctx, s, say)
 	case s.given["initial-cluster"]:

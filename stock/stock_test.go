@@ -166,6 +166,9 @@ func TestChecks(t *testing.T) {
 		{"discovery of a cluster that runs", with("--discovery=http://d/t", "--initial-cluster-state=existing"), "discovery URL should not be set when joining existing initial cluster |", ""},
 		{"an initialized member", with("--discovery=http://d/t", "--data-dir="+initialized), "",
 			"discovery token ignored since a cluster has already been initialized. Valid log found at " + initialized},
+		{"nobody at the endpoints of protocol 3", with("--discovery-token=t", "--discovery-endpoints=127.0.0.1:1"), "", "warning: --discovery-endpoints 127.0.0.1:1: "},
+		{"a file of protocol 3", with("--discovery-token=t", "--discovery-endpoints=127.0.0.1:1", "--discovery-insecure-transport=false", "--discovery-cacert=/nowhere"), "", "warning: --discovery-endpoints 127.0.0.1:1: "},
+		{"no token of protocol 3", with("--discovery-endpoints=127.0.0.1:1"), "", ""},
 		{"unchecked", with("--no-checks", "--name=infra9", "--initial-cluster="+own), "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
