@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// poll is how long a member waits for another one before it gets an empty answer, after which it asks again: proxies on
-	// the way may end requests that take longer.
-	poll = time.Minute
+	// pollFor is how long a member waits for another one before it gets an empty answer, after which it asks again for the same
+	// index: proxies on the way may end requests that take longer.
+	pollFor = time.Minute
 	// answerWithin bounds every other request.
 	answerWithin = 5 * time.Second
 	// maxBody is for form data: the longest registration with every octet escaped.
@@ -44,6 +44,7 @@ type Handler struct {
 	o        Options
 	visitors *visitors
 	waiting  chan struct{}
+	poll     time.Duration // pollFor
 	metrics  *metrics
 	mux      *http.ServeMux
 }
@@ -53,7 +54,7 @@ func NewHandler(r *Registry, o Options) *Handler {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	h := &Handler{registry: r, o: o, visitors: newVisitors(o.Rates), waiting: make(chan struct{}, maxWaiting), metrics: newMetrics(), mux: http.NewServeMux()}
+	h := &Handler{registry: r, o: o, visitors: newVisitors(o.Rates), waiting: make(chan struct{}, maxWaiting), poll: pollFor, metrics: newMetrics(), mux: http.NewServeMux()}
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
 		h.mux.HandleFunc(method+" /new", h.new)
 	}

@@ -53,7 +53,7 @@ type Joiner struct {
 	// Progress may be nil.
 	Progress Progress
 
-	client *http.Client
+	client *http.Client // of a test, else made by Join
 	base   *url.URL
 }
 
@@ -70,7 +70,7 @@ func (j *Joiner) Join(ctx context.Context) (string, error) {
 		cluster, err := j.try(ctx)
 		var again *passing
 		if err == nil || !errors.As(err, &again) {
-			return cluster, err
+			return cluster, j.explain(err)
 		}
 		j.tell(nil, 0, err)
 		select {
@@ -80,6 +80,14 @@ func (j *Joiner) Join(ctx context.Context) (string, error) {
 		}
 		pause = min(2*pause, lastPause)
 	}
+}
+
+// explain says what it means that a key is not there: without the token nothing is.
+func (j *Joiner) explain(err error) error {
+	if e := (&keyError{}); errors.As(err, &e) && e.Code == codeKeyNotFound {
+		return fmt.Errorf("%w in %s/_config: nobody made this token, or it has expired", ErrNoSize, j.URL)
+	}
+	return err
 }
 
 func (j *Joiner) tell(members []string, size int, trouble error) {
@@ -108,7 +116,9 @@ func (j *Joiner) open() (err error) {
 		}
 		t.Proxy = http.ProxyURL(u)
 	}
-	j.client = &http.Client{Transport: t}
+	if j.client == nil {
+		j.client = &http.Client{Transport: t}
+	}
 	return nil
 }
 
@@ -175,9 +185,6 @@ func (j *Joiner) wait(ctx context.Context, from int64) error {
 // size asks how many members the cluster has.
 func (j *Joiner) size(ctx context.Context) (int, error) {
 	a, _, err := j.get(ctx, "_config/size", nil, requestWithin)
-	if e := (&keyError{}); errors.As(err, &e) && e.Code == codeKeyNotFound {
-		return 0, fmt.Errorf("%w in %s/_config: nobody made this token, or it has expired", ErrNoSize, j.URL)
-	}
 	if err != nil {
 		return 0, err
 	}

@@ -204,7 +204,7 @@ func (h *Handler) wait(w http.ResponseWriter, r *http.Request) {
 	}
 	h.metrics.waiting.Inc()
 	defer h.metrics.waiting.Dec()
-	ctx, cancel := context.WithTimeout(r.Context(), poll)
+	ctx, cancel := context.WithTimeout(r.Context(), h.poll)
 	defer cancel()
 	e, at, err := h.registry.Next(ctx, s.token, s.id, from)
 	switch {

@@ -24,7 +24,7 @@ func Serve(ctx context.Context, config *tls.Config, r *Registry, o Options, list
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	server := &http.Server{Handler: NewHandler(r, o), BaseContext: func(net.Listener) context.Context { return base },
-		ErrorLog: quiet(o.Log), ReadHeaderTimeout: answerWithin, ReadTimeout: 2 * answerWithin, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+		ErrorLog: stdLog(o.Log), ReadHeaderTimeout: answerWithin, ReadTimeout: 2 * answerWithin, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.Run(gctx) })
 	for _, l := range listeners {
@@ -49,8 +49,8 @@ func Serve(ctx context.Context, config *tls.Config, r *Registry, o Options, list
 	return g.Wait()
 }
 
-// quiet is where the HTTP server tells of handshakes that fail: strangers can make any number of them.
-func quiet(l *zap.Logger) *log.Logger {
+// stdLog is where the HTTP server tells of handshakes that fail: strangers can make any number of them.
+func stdLog(l *zap.Logger) *log.Logger {
 	if l == nil {
 		l = zap.NewNop()
 	}

@@ -9,7 +9,7 @@ say() { echo "lab/install.sh: $*" >&2; }
 # Programs and the packages they come in; services are those that the packages bring.
 case "${1-lab}" in
 lab)
-	pairs="ip:iproute2 nsd:nsd unbound:unbound unbound-control:unbound knotd:knot named:bind9 named-checkzone:bind9-utils kzonecheck:knot-dnssecutils dnssec-verify:bind9-utils ldns-verify-zone:ldnsutils ldns-signzone:ldnsutils dnsviz:dnsviz dig:bind9-dnsutils curl:curl etcdctl:etcd-client etcd:etcd-server kresd:knot-resolver pdns_recursor:pdns-recursor dnsmasq:dnsmasq-base"
+	pairs="ip:iproute2 nsd:nsd unbound:unbound unbound-control:unbound knotd:knot named:bind9 named-checkzone:bind9-utils kzonecheck:knot-dnssecutils dnssec-verify:bind9-utils ldns-verify-zone:ldnsutils ldns-signzone:ldnsutils dnsviz:dnsviz dig:bind9-dnsutils etcdctl:etcd-client etcd:etcd-server kresd:knot-resolver pdns_recursor:pdns-recursor dnsmasq:dnsmasq-base curl:curl update-ca-certificates:ca-certificates"
 	services="nsd:nsd unbound:unbound knot:knot named:bind9 kresd@1:knot-resolver kresd.target:knot-resolver kres-cache-gc:knot-resolver pdns-recursor:pdns-recursor etcd:etcd-server"
 	without="every lab test will be skipped"
 	;;

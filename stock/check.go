@@ -17,21 +17,39 @@ func check(ctx context.Context, s *settings, say func(string, ...any)) error {
 		return err
 	}
 	warnLocalhost(s, say)
-	if s.hasLog() || !s.given["initial-cluster"] {
+	var cluster types.URLsMap
+	var err error
+	switch {
+	case s.hasLog():
+	case s.get("discovery") != "":
+	case s.given["discovery-endpoints"]:
+		err = checkProtocol3(ctx, s, say)
+	case s.get("discovery-srv") != "" && !s.given["initial-cluster"]:
+		cluster, err = checkSRV(ctx, s, say)
+	case s.given["initial-cluster"]:
+		cluster, err = checkStatic(s, say)
+	}
+	if err != nil {
+		return err
+	}
+	warnCertificates(s, cluster, say)
+	if cluster == nil {
 		return nil
 	}
+	return checkClusterID(ctx, s, cluster, s.get("initial-cluster-token"))
+}
+
+// checkStatic looks at --initial-cluster.
+func checkStatic(s *settings, say func(string, ...any)) (types.URLsMap, error) {
 	cluster, err := types.NewURLsMap(s.get("initial-cluster"))
 	if err != nil {
-		return &Problem{What: fmt.Sprintf("--initial-cluster %q: %v", s.get("initial-cluster"), err), Fix: "write NAME=URL,NAME=URL, such as infra0=http://10.0.1.10:2380"}
+		return nil, &Problem{What: fmt.Sprintf("--initial-cluster %q: %v", s.get("initial-cluster"), err), Fix: "write NAME=URL,NAME=URL, such as infra0=http://10.0.1.10:2380"}
 	}
 	warnTwice(cluster, say)
 	if err := checkName(s, cluster); err != nil {
-		return err
+		return nil, err
 	}
-	if err := checkAdvertised(s, cluster); err != nil {
-		return err
-	}
-	return checkClusterID(ctx, s, cluster)
+	return cluster, checkAdvertised(s, cluster)
 }
 
 // checkName is the guide's first error: the member is not among those it is to form a cluster with.

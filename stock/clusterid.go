@@ -2,6 +2,7 @@ package stock
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
 )
@@ -21,21 +23,24 @@ const peerWithin = time.Second
 // checkClusterID is the guide's third error. etcd starts such a member, and it and the others log for ever that they do
 // not know each other. Of a cluster that is about to be born nobody has another ID: peers that answer with one have been
 // born apart from this member, so that it has nothing to lose. One that is not alone with its ID may go on: then the other
-// one is wrong.
-func checkClusterID(ctx context.Context, s *settings, cluster types.URLsMap) error {
-	own, err := membership.NewClusterFromURLsMap(zap.NewNop(), s.get("initial-cluster-token"), cluster)
-	if err != nil || s.get("initial-cluster-state") != "new" {
+// one is wrong. The token is what IDs are made from beside the URLs.
+func checkClusterID(ctx context.Context, s *settings, cluster types.URLsMap, token string) error {
+	own, err := membership.NewClusterFromURLsMap(zap.NewNop(), token, cluster)
+	if err != nil || s.get("initial-cluster-state") != embed.ClusterStateFlagNew {
 		return nil //nolint:nilerr // etcd says it
 	}
 	id := own.ID().String()
 	same, other, at := 0, "", ""
-	for u, got := range peerIDs(ctx, s, cluster) {
-		switch got {
+	for u, got := range askPeers(ctx, s, cluster) {
+		switch got.cluster {
 		case "":
 		case id:
 			same++
+			if err := checkBlank(s, own, got, u); err != nil {
+				return err
+			}
 		default:
-			other, at = got, u
+			other, at = got.cluster, u
 		}
 	}
 	if other == "" || same > 0 {
@@ -45,47 +50,91 @@ func checkClusterID(ctx context.Context, s *settings, cluster types.URLsMap) err
 		Fix: fmt.Sprintf("to join that cluster: etcdctl member add %s --peer-urls=%s, and start with what it prints; else correct --initial-cluster", s.get("name"), s.get("initial-advertise-peer-urls"))}
 }
 
-// peerIDs asks all other members at once for their cluster's ID.
-func peerIDs(ctx context.Context, s *settings, cluster types.URLsMap) map[string]string {
-	tr, err := transport.NewTransport(transport.TLSInfo{CertFile: s.get("peer-cert-file"), KeyFile: s.get("peer-key-file"), TrustedCAFile: s.get("peer-trusted-ca-file"),
-		InsecureSkipVerify: s.get("peer-auto-tls") == "true"}, peerWithin)
+// checkBlank: a member that has served and lost its disk has forgotten what it acknowledged and whom it voted for. etcd
+// refuses it too, as "already bootstrapped" (etcdserver/bootstrap.go), while a peer is there to tell.
+func checkBlank(s *settings, own *membership.RaftCluster, peer identity, at string) error {
+	self := own.MemberByName(s.get("name"))
+	if self == nil {
+		return nil
+	}
+	for _, m := range peer.members {
+		if m.ID == self.ID && len(m.ClientURLs) > 0 {
+			return &Problem{What: fmt.Sprintf("member %s has already been bootstrapped: %s says that %s is a member of that cluster already, and has served, but its data directory %s is blank",
+				m.ID, at, s.get("name"), s.dir()),
+				Fix: fmt.Sprintf("etcdctl member remove %s; etcdctl member add %s --peer-urls=%s, and start with what it prints", m.ID, s.get("name"), s.get("initial-advertise-peer-urls"))}
+		}
+	}
+	return nil
+}
+
+// askPeers asks all other members at once for their cluster.
+func askPeers(ctx context.Context, s *settings, cluster types.URLsMap) map[string]identity {
+	var urls []string
+	for name, of := range cluster {
+		if name != s.get("name") {
+			urls = append(urls, of.StringSlice()...)
+		}
+	}
+	ask, err := newAsker(s, s.checksDomain(cluster.URLs()))
 	if err != nil {
 		return nil // etcd says what is wrong with its files
 	}
-	defer tr.CloseIdleConnections()
+	defer ask.CloseIdleConnections()
+	return ask.all(ctx, urls)
+}
+
+// asker asks peers as etcd does.
+type asker struct{ *http.Transport }
+
+// newAsker makes one with the member's own certificate; domain says that the discovery domain has to be in those of peers.
+func newAsker(s *settings, domain bool) (asker, error) {
+	info := transport.TLSInfo{CertFile: s.get("peer-cert-file"), KeyFile: s.get("peer-key-file"), TrustedCAFile: s.get("peer-trusted-ca-file"),
+		InsecureSkipVerify: s.get("peer-auto-tls") == "true"}
+	if domain {
+		info.ServerName = s.get("discovery-srv")
+	}
+	tr, err := transport.NewTransport(info, peerWithin)
+	return asker{tr}, err
+}
+
+// identity is what a peer says of its cluster; empty when it says nothing.
+type identity struct {
+	cluster string
+	members []membership.Member
+}
+
+// all asks peers at once, within two seconds.
+func (a asker) all(ctx context.Context, urls []string) map[string]identity {
 	ctx, cancel := context.WithTimeout(ctx, 2*peerWithin)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	out := map[string]string{}
-	for name, urls := range cluster {
-		if name == s.get("name") {
-			continue
-		}
-		for _, u := range urls.StringSlice() {
-			wg.Go(func() {
-				id := clusterIDAt(ctx, tr, u)
-				mu.Lock()
-				defer mu.Unlock()
-				out[u] = id
-			})
-		}
+	out := map[string]identity{}
+	for _, u := range urls {
+		wg.Go(func() {
+			id := a.one(ctx, u)
+			mu.Lock()
+			defer mu.Unlock()
+			out[u] = id
+		})
 	}
 	wg.Wait()
 	return out
 }
 
-// clusterIDAt is the ID that a peer says its cluster has; empty when it says nothing.
-func clusterIDAt(ctx context.Context, tr http.RoundTripper, u string) string {
+func (a asker) one(ctx context.Context, u string) (id identity) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(u, "/")+"/members", nil)
 	if err != nil {
-		return ""
+		return id
 	}
-	resp, err := tr.RoundTrip(req)
+	resp, err := a.RoundTrip(req)
 	if err != nil {
-		return ""
+		return id
 	}
 	defer func() { _ = resp.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
-	return resp.Header.Get("X-Etcd-Cluster-ID")
+	id.cluster = resp.Header.Get("X-Etcd-Cluster-ID")
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&id.members); err != nil {
+		id.members = nil // the ID is good without them
+	}
+	return id
 }

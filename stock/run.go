@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"sigs.k8s.io/yaml"
@@ -51,8 +52,33 @@ func Main(ctx context.Context, args []string, say func(format string, args ...an
 			return err
 		}
 	}
-	run(args)
-	return nil
+	if !ok || s.noChecks {
+		run(args)
+		return nil
+	}
+	return watched(ctx, s, args)
+}
+
+// watched runs etcd, and returns when it turns out that the member cannot become one of its cluster.
+func watched(ctx context.Context, s *settings, args []string) error {
+	fresh := !s.hasLog()
+	found := make(chan error, 1)
+	go func() { // ends with the process, if not before
+		if err := newWatch(s, fresh).run(ctx); err != nil {
+			found <- err
+		}
+	}()
+	ended := make(chan struct{})
+	go func() { // etcd ends the process
+		defer close(ended)
+		run(args)
+	}()
+	select {
+	case err := <-found:
+		return err
+	case <-ended:
+		return nil
+	}
 }
 
 // run is etcd's own main function. Its subcommands read os.Args, and some leave signals to the system.
@@ -82,6 +108,11 @@ func prepare(ctx context.Context, s *settings, say func(string, ...any)) ([]stri
 	cluster, err := discover(ctx, s, say)
 	if err != nil {
 		return nil, err
+	}
+	if m, err := types.NewURLsMap(cluster); err == nil && !s.noChecks {
+		if err := checkClusterID(ctx, s, m, s.get("discovery")); err != nil {
+			return nil, err
+		}
 	}
 	return s.with(cluster)
 }

@@ -95,13 +95,10 @@ func (s *settings) readFile() error {
 		s.given[key] = true
 		s.values[key] = fmt.Sprint(v)
 	}
-	for section, names := range map[string][3]string{"client-transport-security": {"cert-file", "key-file", "trusted-ca-file"},
-		"peer-transport-security": {"peer-cert-file", "peer-key-file", "peer-trusted-ca-file"}} {
+	for section, prefix := range map[string]string{"client-transport-security": "", "peer-transport-security": "peer-"} {
 		m, _ := values[section].(map[string]any)
-		for i, key := range []string{"cert-file", "key-file", "trusted-ca-file"} {
-			if v, ok := m[key]; ok {
-				s.values[names[i]] = fmt.Sprint(v)
-			}
+		for key, v := range m {
+			s.values[prefix+key] = fmt.Sprint(v)
 		}
 	}
 	return nil

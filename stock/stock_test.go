@@ -3,7 +3,6 @@ package stock
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -94,7 +93,7 @@ func peer(t *testing.T, id string) string {
 	return s.URL
 }
 
-func clusterID(t *testing.T, token, cluster string) string {
+func clusterOf(t *testing.T, token, cluster string) *membership.RaftCluster {
 	t.Helper()
 	m, err := types.NewURLsMap(cluster)
 	if err != nil {
@@ -104,7 +103,30 @@ func clusterID(t *testing.T, token, cluster string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.ID().String()
+	return c
+}
+
+func clusterID(t *testing.T, token, cluster string) string {
+	t.Helper()
+	return clusterOf(t, token, cluster).ID().String()
+}
+
+func memberID(t *testing.T, token, cluster, name string) uint64 {
+	t.Helper()
+	return uint64(clusterOf(t, token, cluster).MemberByName(name).ID)
+}
+
+// initialized is a data directory in which etcd has started.
+func initialized(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "member", "wal"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "member", "wal", "0.wal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // What ends a start, with both values that differ, and what is only said.
@@ -112,13 +134,7 @@ func TestChecks(t *testing.T) {
 	stranger := peer(t, "c6ab534d07e8fcc4")
 	const own = "infra0=http://10.0.1.10:2380"
 	full := func(more ...string) string { return strings.Join(append([]string{own}, more...), ",") }
-	initialized := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(initialized, "member", "wal"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(initialized, "member", "wal", "0.wal"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	initialized := initialized(t)
 	base := []string{"--name=infra0", "--initial-advertise-peer-urls=http://10.0.1.10:2380", "--listen-client-urls=http://10.0.1.10:2379", "--advertise-client-urls=http://10.0.1.10:2379"}
 	ally := "infra1=" + peer(t, "")
 	with := func(args ...string) []string { return append(slices.Clone(base), args...) }
@@ -150,28 +166,13 @@ func TestChecks(t *testing.T) {
 		{"discovery of a cluster that runs", with("--discovery=http://d/t", "--initial-cluster-state=existing"), "discovery URL should not be set when joining existing initial cluster |", ""},
 		{"an initialized member", with("--discovery=http://d/t", "--data-dir="+initialized), "",
 			"discovery token ignored since a cluster has already been initialized. Valid log found at " + initialized},
+		{"nobody at the endpoints of protocol 3", with("--discovery-token=t", "--discovery-endpoints=127.0.0.1:1"), "", "warning: --discovery-endpoints 127.0.0.1:1: "},
+		{"a file of protocol 3", with("--discovery-token=t", "--discovery-endpoints=127.0.0.1:1", "--discovery-insecure-transport=false", "--discovery-cacert=/nowhere"), "", "warning: --discovery-endpoints 127.0.0.1:1: "},
+		{"no token of protocol 3", with("--discovery-endpoints=127.0.0.1:1"), "", ""},
 		{"unchecked", with("--no-checks", "--name=infra9", "--initial-cluster="+own), "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, ok, err := read(c.args, environment())
-			if err != nil || !ok {
-				t.Fatal(ok, err)
-			}
-			var said []string
-			_, err = prepare(context.Background(), s, func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
-			got := ""
-			var p *Problem
-			if errors.As(err, &p) {
-				got = p.What + " | " + p.Fix
-			} else if err != nil {
-				t.Fatalf("%v, want a problem with what mends it", err)
-			}
-			if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) || strings.HasSuffix(got, "| ") {
-				t.Errorf("got  %s\nwant %s", got, c.want)
-			}
-			if all := strings.Join(said, "\n"); (all == "") != (c.said == "") || !strings.HasPrefix(all, c.said) {
-				t.Errorf("said %q, want %q", all, c.said)
-			}
+			checked(t, c.args, c.want, c.said)
 		})
 	}
 }
