@@ -198,7 +198,7 @@ func (n *Node) makeParts(o *Options) (err error) {
 	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: func(name string) []netip.Addr {
 		known, _ := n.roster.Load().Node(name) // it outlives a node line
 		return known.Addrs
-	}, tls: n.certs.AdminClientTLS}
+	}, tls: n.certs.AdminClientTLS, corefile: func() string { return n.options().alikeDigest() }}
 	n.resolver = member.NewResolver(member.ResolverOptions{Own: func() []netip.Addr { return n.line.Addrs }, Log: n.log.Named("resolver")})
 	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,
 		OnStart: n.memLock.Record, Log: n.log})
