@@ -14,7 +14,7 @@ import (
 const quiet = 4 * time.Second
 
 // A node alone waits, says for whom, answers DNS for what is safe to publish, and does not form a cluster. Nor do two.
-func TestAlone(t *testing.T) {
+func TestEtcd5909OneByOne(t *testing.T) {
 	t.Parallel()
 	l := New(t, Options{})
 	l.Start("infra0")

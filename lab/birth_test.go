@@ -28,7 +28,7 @@ func TestBirthObstacles(t *testing.T) {
 		{"TwoBundles", twoBundles, "infra0", "infra2"},
 		{"DisjointCorefiles", disjointCorefiles, "infra0", "infra1"},
 		{"PortTaken", portTaken, "infra0", "lab.test"},
-		{"HostsFileShadows", hostsFileShadows, "infra0", "infra1.rack1.example.com"},
+		{"Etcd10643HostsFileShadows", hostsFileShadows, "infra0", "infra1.rack1.example.com"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -79,7 +79,7 @@ func (c *clients) begin(round string) {
 }
 
 func (c *clients) end() {
-	c.cancel()
+	c.cancel() // more than once does nothing
 	c.wg.Wait()
 }
 

@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -134,7 +135,9 @@ func (w *dnsWatch) duringSilence(node string, s Seen) bool {
 func (w *dnsWatch) right(nodes []string, q Question, answer string) error {
 	kind := map[bool]string{true: "server", false: "client"}[q == w.server]
 	said := strings.Split(answer, ", ")
-	for _, n := range nodes {
+	all := slices.AppendSeq(slices.Clone(nodes), maps.Keys(w.moves))
+	slices.Sort(all)
+	for _, n := range slices.Compact(all) {
 		record := w.lab.targets(kind, n)
 		i := slices.Index(said, record)
 		if i >= 0 {

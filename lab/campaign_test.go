@@ -6,14 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 // A campaign is rounds of random faults on racks of real processes, while clients write and read; docs/campaign.md has the
@@ -109,21 +106,17 @@ func newCampaign(t *testing.T, seed uint64, life int, product bool) *campaign {
 	o := Options{Nodes: pick(kind, []int{3, 3, 5}), Later: 1, Clocks: true}
 	small := kind.IntN(3) == 0
 	c := &campaign{product: product, seed: seed, states: map[string]*state{}, full: map[string]func(bool){}, acknowledged: map[string]string{}}
-	servers := []string{}
 	if product {
 		o.Edit = func(_, s string) string {
-			// Two questions 100 times a second are a flood when a node is resumed and finds those of its pause.
-			more := "etcdsrv {\n        rrl exempt " + clientAddr.String() + "/32"
-			if small {
-				s = strings.Replace(s, "        ephemeral yes\n", "", 1)
-				more += "\n        ephemeral yes"
+			if !small {
+				return exempt(s)
 			}
-			return strings.Replace(s, "etcdsrv {", more, 1)
+			s = strings.Replace(s, "        ephemeral yes\n", "", 1)
+			return exempt(strings.Replace(s, "etcdsrv {", "etcdsrv {\n        ephemeral yes", 1))
 		}
 		c.Lab = New(t, o)
 		c.nodes = c.Names()[:o.Nodes]
 		for _, n := range c.Names() {
-			servers = append(servers, c.Addr(n))
 			if small {
 				c.full[n] = smallDisk(t, c.Lab, n, "16m")
 			}
@@ -131,11 +124,35 @@ func newCampaign(t *testing.T, seed uint64, life int, product bool) *campaign {
 	} else {
 		c.Lab = newStock(t)
 		c.nodes = c.Names()
-		servers = append(servers, c.Addr(parentHost))
 	}
+	c.boot(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d, round %d, %d nodes, steps so far:\n%s\nto play it again: make campaign SEED=%d FIRST=%d ROUNDS=1 RACKS=1",
+				seed, c.Round, len(c.nodes), strings.Join(c.steps, "\n"), seed, c.Round)
+		}
+	})
+	return c
+}
+
+// exempt has a node of a rack that is watched answer the watcher without a limit: two questions 100 times a second are a flood when
+// a node is resumed and finds those of its pause.
+func exempt(corefile string) string {
+	return strings.Replace(corefile, "etcdsrv {", "etcdsrv {\n        rrl exempt "+clientAddr.String()+"/32", 1)
+}
+
+// boot starts the nodes that should have members, and waits until all is well.
+func (c *campaign) boot(t *testing.T) {
 	for _, n := range c.nodes {
 		c.states[n] = &state{}
 		c.Start(n)
+	}
+	servers := []string{c.Addr(parentHost)}
+	if c.product {
+		servers = nil
+		for _, n := range c.Names() {
+			servers = append(servers, c.Addr(n))
+		}
 	}
 	var err error
 	if c.clients, err = c.newClients(servers...); err != nil {
@@ -149,13 +166,6 @@ func newCampaign(t *testing.T, seed uint64, life int, product bool) *campaign {
 	if c.id, err = c.cluster(c.nodes); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("seed %d, round %d, %d nodes, steps so far:\n%s\nto play it again: make campaign SEED=%d FIRST=%d ROUNDS=1 RACKS=1",
-				seed, c.Round, len(c.nodes), strings.Join(c.steps, "\n"), seed, c.Round)
-		}
-	})
-	return c
 }
 
 // round lets faults happen, heals them, and judges.
@@ -228,119 +238,6 @@ func (c *campaign) step(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	c.steps = append(c.steps, fmt.Sprintf("  %s %s", time.Now().Format("15:04:05.000"), text))
 	progress(fmt.Sprintf("seed %d round %d: %s", c.seed, c.Round, text))
-}
-
-// hear notes which of the nodes that should answer do so again.
-func (c *campaign) hear() error {
-	var all error
-	if !c.product {
-		return nil // its nodes are no name servers
-	}
-	for _, n := range c.nodes {
-		if s := c.states[n]; running(s) && !s.cut && !s.silenced {
-			all = errors.Join(all, c.watch.heard(n))
-		}
-	}
-	return all
-}
-
-// settle waits until all is well: every node answers, every node has a voter, every node's records say so, and so does its status.
-// The records may be behind the member list for srvLimit.
-func (c *campaign) settle() error {
-	var truth []string
-	behind := map[string]time.Time{}
-	var wrong error
-	err := poll(healLimit, func() error {
-		if err := c.hear(); err != nil {
-			return err
-		}
-		names, err := c.membership(c.nodes)
-		if err != nil {
-			truth = nil
-			clear(behind)
-			return err
-		}
-		if !slices.Equal(names, truth) {
-			truth = names
-			clear(behind)
-		}
-		if !c.product {
-			return c.readRegisters(c.nodes) // by every member
-		}
-		if wrong = c.compare(truth, behind); wrong != nil {
-			return nil //nolint:nilerr // no use to wait longer
-		}
-		if len(behind) > 0 || !slices.Equal(truth, c.nodes) {
-			return fmt.Errorf("the members are %v, want %v; behind are %v", truth, c.nodes, slices.Collect(maps.Keys(behind)))
-		}
-		for _, n := range c.nodes {
-			if err := c.Tool(n, "status").Err(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if wrong != nil {
-		return wrong
-	}
-	if err != nil {
-		return fmt.Errorf("%w within %v: %w", errUnwell, healLimit, err)
-	}
-	if !c.product {
-		return nil
-	}
-	// The client set is about health: on a machine with too few cores a member may be late and leave it for a moment.
-	err = poll(healthyLimit, func() error { return c.allSay(c.nodes, c.watch.client, c.targets("client", c.nodes...)) })
-	if err != nil {
-		return fmt.Errorf("%w: %v after all is well: %w", errDNS, healthyLimit, err)
-	}
-	return nil
-}
-
-// compare is an error if a node's server records have been other than the members for too long. It keeps since when in behind.
-func (c *campaign) compare(members []string, behind map[string]time.Time) error {
-	for _, n := range c.nodes {
-		got := c.Ask(clientHost, c.Addr(n), c.watch.server.Name, dns.TypeSRV)
-		now := time.Now()
-		if got == c.targets("server", members...) {
-			delete(behind, n)
-			continue
-		}
-		if _, ok := behind[n]; !ok {
-			behind[n] = now
-		}
-		lag := now.Sub(behind[n])
-		c.SRVLag = max(c.SRVLag, lag.Seconds())
-		if lag > srvLimit {
-			return fmt.Errorf("%w: the members have been %v for %v, and %s still answers %s", errDNS, members, lag.Round(time.Millisecond), n, got)
-		}
-	}
-	return nil
-}
-
-// judge looks at what the clients and the watcher saw.
-func (c *campaign) judge() error {
-	for k, v := range c.record.acknowledged("u/") {
-		c.acknowledged[k] = v
-	}
-	c.Acked, c.Reads, c.Uncertain = c.counts()
-	err := c.judgeData(c.nodes, c.acknowledged)
-	id, e := c.cluster(c.nodes)
-	if e == nil && id != c.id {
-		e = fmt.Errorf("%w: it is %x now and was %x", errTwoClusters, id, c.id)
-	}
-	err = errors.Join(err, e)
-	if !c.product {
-		return err
-	}
-	for _, n := range c.nodes {
-		for _, q := range []Question{c.watch.server, c.watch.client} {
-			for _, s := range c.watch.Sequence(n, q) {
-				c.DNS += s.Count
-			}
-		}
-	}
-	return errors.Join(err, c.watch.judge(c.nodes))
 }
 
 // newWatch watches the DNS of the product; of stock etcd there is none.

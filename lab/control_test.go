@@ -237,6 +237,27 @@ func (d *disaster) heldOnDisk(name string) {
 	})
 }
 
+// TestStockBlankMember is the rest of what stock etcd does with a blank machine and its old command line: beside the others it is
+// refused, because one of them answers; after a power cut it starts as new before anybody can. The product replaces it in the first
+// case (TestEtcd5087BlankDisk), and waits in the second (TestWipedWaits).
+func TestStockBlankMember(t *testing.T) {
+	t.Parallel()
+	d := newDisaster(t, false)
+	d.quiesce()
+	d.Kill("infra2")
+	d.WipeEtcd("infra2")
+	d.Start("infra2")
+	d.Wait("it is refused", healthyLimit, func() error {
+		if log := d.Log("infra2"); !strings.Contains(log, "has already been bootstrapped") {
+			return errorf("%s", tail(log, 3))
+		}
+		return nil
+	})
+	d.KillAll()
+	d.WipeEtcd("infra2")
+	d.alone("infra2") // waits for its log as a new member
+}
+
 // TestStockExistingUnderItsOldID is the other way to configure a machine that comes back blank: --initial-cluster-state=existing, without
 // telling the cluster. Stock etcd starts it silently under its old member ID, whose votes it has forgotten.
 func TestStockExistingUnderItsOldID(t *testing.T) {

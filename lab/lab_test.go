@@ -251,10 +251,28 @@ func (l *Lab) UnblockDNS(name string) {
 
 func (l *Lab) setDNS(name string, dead bool) {
 	l.t.Helper()
+	for _, transport := range []string{"udp", "tcp"} {
+		l.setPort(name, transport, 53, dead)
+	}
+}
+
+// BlockTCP loses what is sent to one TCP port of a node, from everybody else; what the node itself asks of others is answered.
+// UnblockTCP ends that.
+func (l *Lab) BlockTCP(name string, port int) {
+	l.t.Helper()
+	l.setPort(name, "tcp", port, true)
+}
+
+// UnblockTCP ends what BlockTCP did.
+func (l *Lab) UnblockTCP(name string, port int) {
+	l.t.Helper()
+	l.setPort(name, "tcp", port, false)
+}
+
+func (l *Lab) setPort(name, transport string, port int, dead bool) {
+	l.t.Helper()
 	for _, a := range l.host(name).addrs {
-		for _, transport := range []string{"udp", "tcp"} {
-			l.set(cut{family: familyOf(a), to: a, dns: transport}, dead)
-		}
+		l.set(cut{family: familyOf(a), to: a, transport: transport, port: port}, dead)
 	}
 }
 

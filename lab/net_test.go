@@ -81,8 +81,9 @@ type network struct {
 type cut struct {
 	family   string
 	from, to netip.Addr
-	// dns is a transport, udp or tcp, whose port 53 alone is cut; empty for everything.
-	dns string
+	// transport, udp or tcp, is set if one port alone is cut.
+	transport string
+	port      int
 }
 
 func (n *network) hub() string { return n.prefix + "-hub" }
@@ -177,8 +178,8 @@ func (n *network) set(c cut, dead bool) error {
 		delete(n.cuts, c)
 	}
 	rule := []string{"-n", n.hub(), c.family, "rule", verb, "pref", strconv.Itoa(pref), "from", orAll(c.from), "to", orAll(c.to)}
-	if c.dns != "" {
-		rule = append(rule, "ipproto", c.dns, "dport", "53")
+	if c.transport != "" {
+		rule = append(rule, "ipproto", c.transport, "dport", strconv.Itoa(c.port))
 	}
 	return ip(append(rule, "blackhole")...)
 }

@@ -100,6 +100,9 @@ func TestDeletedLineRemovesNothing(t *testing.T) {
 		}
 		return nil
 	})
+	for at, says := range map[string]string{"infra1": "infra0 has another Corefile: only here: `node infra2 ", "infra0": "infra2 has another Corefile: only there: `node infra2 "} {
+		l.WaitStatus(at, "warnings", says+l.Addr("infra2")+"`")
+	}
 	stays := func() {
 		for _, q := range []struct {
 			Question

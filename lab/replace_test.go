@@ -4,6 +4,7 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,7 +61,7 @@ func (l *Lab) voters(names ...string) {
 }
 
 // A machine comes back with a blank disk: it is replaced without a person, after a snapshot, and under a new member ID.
-func TestBlankDisk(t *testing.T) {
+func TestEtcd5087BlankDisk(t *testing.T) {
 	t.Parallel()
 	l := boot(t, Options{})
 	l.Put("kept", "1")
@@ -71,10 +72,18 @@ func TestBlankDisk(t *testing.T) {
 	l.Kill("infra2")
 	l.Wipe("infra2")
 	l.Put("written while it was away", "2")
+	w := l.watchDNS()
+	w.excuse("infra2")
+	w.forgets("infra2")
 	l.Start("infra2")
 	began := time.Now()
+	l.Wait("infra2 answers", healthyLimit, func() error { return w.heard("infra2") })
 	l.voters("infra0", "infra1", "infra2")
 	l.WaitHealthy()
+	w.Stop()
+	if err := w.judge(l.Names()); err != nil {
+		t.Error(err)
+	}
 	t.Logf("a voter again, and all well, %v after its start", time.Since(began).Round(10*time.Millisecond))
 	l.GetAt("infra2", "kept", "1")
 	l.GetAt("infra2", "written while it was away", "2")
@@ -130,7 +139,7 @@ func TestReplaceManual(t *testing.T) {
 }
 
 // Two nodes join one after the other, by lines in the Corefile, while a client writes; the zone follows.
-func TestJoin(t *testing.T) {
+func TestEtcd3206Join(t *testing.T) {
 	t.Parallel()
 	l := New(t, Options{Later: 2})
 	old := []string{"infra0", "infra1", "infra2"}
@@ -166,10 +175,52 @@ func TestJoin(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(l.node("infra0").data(), "snapshots")); err == nil {
 		t.Error("a snapshot was taken, though nothing was removed")
 	}
+	t.Run("FirstMembersLostLaterOnesSurvive", func(t *testing.T) { grownSurvive(t, l) })
+}
+
+// grownSurvive: the three first members lose their disks at once, within the time of its permission for birth. They
+// would agree on a birth; those that joined later have seen another one. Nobody is born again, and the data that is left is kept.
+func grownSurvive(t *testing.T, l *Lab) {
+	l.KillAll()
+	database := func(n string) string { return filepath.Join(l.node(n).data(), "etcd", "member", "snap", "db") }
+	db := map[string]uint64{}
+	for _, n := range l.Names()[3:] {
+		db[n] = inodeOf(t, database(n))
+	}
+	for _, n := range l.Names()[:3] {
+		l.Wipe(n)
+	}
+	l.StartAll()
+	w := l.Ask100(clientHost, Question{l.service("server"), dns.TypeSRV})
+	for _, n := range l.Names()[:3] {
+		l.WaitStatus(n, "plan.action", "wait")
+		l.WaitStatus(n, "plan.hint", "etcd-dns ")
+	}
+	l.Holds("nobody is born again", quiet, func() error {
+		var all error
+		for _, n := range l.Names()[:3] {
+			all = errors.Join(all, l.NoMember(n))
+		}
+		return all
+	})
+	// Without a quorum etcd lets nobody read, so it is the files that count.
+	for n, inode := range db {
+		if now := inodeOf(t, database(n)); now != inode {
+			t.Errorf("the database of %s is another file", n)
+		}
+	}
+	w.Stop()
+	for _, n := range l.Names() {
+		for _, s := range w.Sequence(n, Question{l.service("server"), dns.TypeSRV}) {
+			if s.Answer != "SERVFAIL" && s.Answer != l.complete("server") {
+				t.Errorf("%s answers %s", n, s.Answer)
+			}
+		}
+	}
 }
 
 // A member that is removed with etcdctl leaves the zone at once, keeps its data aside, serves DNS, and stays out.
-func TestRemoved(t *testing.T) {
+func TestEtcd10238Removed(t *testing.T) {
 	t.Parallel()
 	l := boot(t, Options{})
 	l.Put("kept", "1")

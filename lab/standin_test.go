@@ -48,6 +48,9 @@ func (standIn) argv(l *Lab, n *node) (argv, env []string) {
 
 // runStandIn is the main function of a stand-in.
 func runStandIn(role string) int {
+	if role == liarRole {
+		return runLiar()
+	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
 	if role == "member" {

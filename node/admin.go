@@ -52,6 +52,8 @@ type admin struct {
 	zone   func(name string) (io.WriterTo, bool)
 	zones  func() []string
 	dnssec *dnssec
+	// lines are those that every node's Corefile should have.
+	lines func() []string
 	// order sees to an operator's order, wherever the leader is.
 	order func(context.Context, srvboot.Order) (srvboot.OrderReply, error)
 	// orderBirth sees to one that concerns every node.
@@ -64,7 +66,11 @@ func (a *admin) peerHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
 		if from, ok := a.caller(w, r); ok {
-			reply(w, a.boot.HandleState(from))
+			s := a.boot.HandleState(from)
+			if theirs := r.URL.Query().Get("corefile"); theirs != "" && theirs != s.Corefile {
+				s.Lines = a.lines()
+			}
+			reply(w, s)
 		}
 	})
 	mux.HandleFunc("GET /v1/dnssec", func(w http.ResponseWriter, r *http.Request) {

@@ -105,9 +105,10 @@ func TestAdminPort(t *testing.T) {
 	ours, theirs := newTestBundle(t), newTestBundle(t)
 	at := netip.MustParseAddr("127.0.99.10")
 	const port = 2378
-	boot := fakeBoot{state: srvboot.State{Format: srvboot.Format, Bundle: ours.ID(), Node: "infra0"}, from: make(chan string, 10)}
+	boot := fakeBoot{state: srvboot.State{Format: srvboot.Format, Bundle: ours.ID(), Node: "infra0", Corefile: "c0"}, from: make(chan string, 10)}
 	serve := func(b fakeBoot, at netip.Addr) {
-		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, "infra0").AdminServerTLS(), boot: b, log: zap.NewNop()}
+		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, "infra0").AdminServerTLS(), boot: b, log: zap.NewNop(),
+			lines: func() []string { return []string{"ttl 60s"} }}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- a.serve(ctx, []netip.Addr{at}, port) }()
@@ -135,17 +136,28 @@ func TestAdminPort(t *testing.T) {
 	if from := <-boot.from; from != "infra1" {
 		t.Errorf("the caller is %q, want infra1", from)
 	}
+	for own, want := range map[string]int{"c0": 0, "c1": 1} { // who has another Corefile is told what differs
+		good.corefile = func() string { return own }
+		if s, err := good.State(t.Context(), "infra0"); err != nil || len(s.Lines) != want {
+			t.Errorf("with Corefile %s: lines %q, %v, want %d", own, s.Lines, err, want)
+		}
+		<-boot.from
+	}
 	if r, err := good.Prepare(t.Context(), "infra0", srvboot.Prepare{Format: srvboot.Format, Ballot: srvboot.Ballot{N: 7}}); err != nil || !r.OK {
 		t.Errorf("prepare: got %+v, %v; want what the other side decoded", r, err)
 	}
 	if _, err := good.Accept(t.Context(), "infra0", srvboot.Accept{}); err == nil || !strings.Contains(err.Error(), "the disk is full") {
 		t.Errorf("accept: got %v, want the other side's reason", err)
 	}
-	if _, err := good.State(t.Context(), "infra1"); err == nil {
-		t.Error("infra0's certificate passed for infra1's")
+	isStranger := func(err error, who string) bool {
+		var s interface{ Stranger() bool }
+		return errors.As(err, &s) && s.Stranger() && strings.Contains(err.Error(), who)
 	}
-	if _, err := caller(theirs, at).State(t.Context(), "infra0"); err == nil {
-		t.Error("a node of another bundle was answered")
+	if _, err := good.State(t.Context(), "infra1"); !isStranger(err, "infra0") {
+		t.Errorf("infra0's certificate for infra1's: %v", err)
+	}
+	if _, err := caller(theirs, at).State(t.Context(), "infra0"); !isStranger(err, "another bundle") {
+		t.Errorf("a node of another bundle: %v", err)
 	}
 	if len(boot.from) != 1 { // the Prepare's
 		t.Errorf("%d further calls reached the node, want 1", len(boot.from))

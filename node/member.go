@@ -143,7 +143,7 @@ func (n *Node) fillState(s *srvboot.State) {
 	s.Gossip, s.Signed = n.rumor.boot(), n.dnssec.signer() != nil
 	s.Places = n.places.say(s.Life)
 	s.Clients = map[string][]string{}
-	s.Followed = n.followers.lists()
+	s.Followed, s.Corefile = n.followers.lists(), n.options().alikeDigest()
 	for _, c := range n.roster.Load().Clusters {
 		for _, m := range c.Members {
 			if m.Serving {

@@ -207,7 +207,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 func (n *Node) serveAdmin(ctx context.Context) error {
 	o := n.options()
 	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status,
-		zone: n.zoneFile, zones: n.zoneNames, dnssec: n.dnssec, order: n.order, orderBirth: n.orderBirth, log: n.log.Named("admin")}
+		zone: n.zoneFile, zones: n.zoneNames, dnssec: n.dnssec, lines: func() []string { return n.options().Alike }, order: n.order, orderBirth: n.orderBirth, log: n.log.Named("admin")}
 	socket, err := listenSocket(o.Socket())
 	if err != nil {
 		return err

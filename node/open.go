@@ -195,7 +195,7 @@ func machineID() string {
 func (n *Node) makeParts(o *Options) (err error) {
 	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, Dir: o.File("certs"), Addrs: n.certAddrs,
 		Log: n.log.Named("certs"), Now: time.Now})
-	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: n.askAt, tls: n.certs.AdminClientTLS}
+	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: n.askAt, tls: n.certs.AdminClientTLS, corefile: func() string { return n.options().alikeDigest() }}
 	n.resolver = member.NewResolver(member.ResolverOptions{Own: n.addrs, Log: n.log.Named("resolver")})
 	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,
 		OnStart: n.memLock.Record, Log: n.log})

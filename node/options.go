@@ -51,6 +51,8 @@ type Options struct {
 	NameServers []roster.NameServer
 	// AdminPort is where nodes speak to each other, over mutual TLS; GossipPort where they gossip, over UDP and TCP.
 	AdminPort, GossipPort uint16
+	// Alike are the lines of the block that every node should have, in the order of the file.
+	Alike []string
 	// Join are more places where nodes may gossip, and Timing is the block's preset: rack, metro or wan.
 	Join   []netip.AddrPort
 	Timing string

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -29,14 +31,20 @@ type peers struct {
 	bundle string
 	port   uint16
 	addrs  func(node string) []netip.Addr
-	tls    func(node string) *tls.Config
+	// corefile is the digest of this node's Corefile, so that who has another one says what is in it; nil does not ask for that.
+	corefile func() string
+	tls      func(node string) *tls.Config
 
 	mu      sync.Mutex
 	clients map[string]*http.Client // by node, guarded by mu
 }
 
 func (p *peers) State(ctx context.Context, node string) (s srvboot.State, err error) {
-	err = p.call(ctx, call{node: node, method: http.MethodGet, path: "/v1/state", answer: &s})
+	path := "/v1/state"
+	if p.corefile != nil {
+		path += "?corefile=" + p.corefile()
+	}
+	err = p.call(ctx, call{node: node, method: http.MethodGet, path: path, answer: &s})
 	return s, checkState(s, node, p.bundle, err)
 }
 
@@ -95,7 +103,7 @@ func (p *peers) call(ctx context.Context, c call) error {
 	}
 	resp, err := p.client(c.node).Do(req)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", c.node, err)
+		return fmt.Errorf("ask %s: %w", c.node, whoAnswered(err))
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, adminBodyLimit))
@@ -109,6 +117,33 @@ func (p *peers) call(ctx context.Context, c call) error {
 		return fmt.Errorf("decode the answer of %s: %w", c.node, err)
 	}
 	return nil
+}
+
+// strangerError says that another machine answers where a node was looked for. It is a srvboot Stranger.
+type strangerError struct {
+	who   string
+	cause error
+}
+
+func (e *strangerError) Error() string  { return e.who }
+func (e *strangerError) Unwrap() error  { return e.cause }
+func (e *strangerError) Stranger() bool { return true }
+
+// whoAnswered makes an error of a call say who answered, if somebody did who is not the node asked.
+func whoAnswered(err error) error {
+	var web *url.Error
+	if errors.As(err, &web) {
+		err = web.Err // its URL is of our making
+	}
+	var name x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &name) && len(name.Certificate.DNSNames) > 0:
+		return &strangerError{who: name.Certificate.DNSNames[0] + " answers at its address", cause: err}
+	case errors.As(err, &authority):
+		return &strangerError{who: "who answers at its address has the certificate of another bundle; all nodes have the cluster.bundle of one etcd-dns init", cause: err}
+	}
+	return err
 }
 
 // client returns the keep-alive client of a node.

@@ -85,7 +85,9 @@ func (p *stanza) property() error {
 		}
 		p.seen[key] = line
 	}
-	return read(p, p.RemainingArgs())
+	args := p.RemainingArgs()
+	p.alike(word, args)
+	return read(p, args)
 }
 
 func (p *stanza) clusterName() string {

@@ -159,6 +159,7 @@ func (n *Node) Status() Status {
 	problems, warnings := othersNews(s.Others)
 	s.Problems = append(s.Problems, problems...)
 	s.Warnings = append(append(s.Warnings, warnings...), n.followers.oddities()...) // a list in JSON, also without any
+	s.Warnings = append(s.Warnings, o.otherCorefiles(rep.Answers, time.Now())...)
 	if text := s.Zone.Parent.warning(); text != "" {
 		s.Warnings = append(s.Warnings, text)
 	}

@@ -78,7 +78,7 @@ type Boot struct {
 	steward   steward
 	admission *Admission           // the last learner that this node let in
 	welcomed  map[string]time.Time // by node, since when a person lets it in
-	removed   bool                 // the last member ended because its cluster removed it
+	removed   bool                 // the member of this data ended once because its cluster removed it
 }
 
 // said is what HandleState answers from: a state, and what is remembered of those who ask: when a member of theirs was

@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -137,7 +138,8 @@ func (b *Boot) heard(p *peer, number uint64, s State, err error) {
 		if p.Err == "" {
 			b.stirred = now
 		}
-		p.Err = err.Error()
+		var at interface{ Stranger() bool }
+		p.Err, p.Stranger = err.Error(), errors.As(err, &at) && at.Stranger()
 		return
 	}
 	if number < p.seen || s.Node != p.Node || s.before(p.State) {
@@ -146,7 +148,7 @@ func (b *Boot) heard(p *peer, number uint64, s State, err error) {
 	if p.At.IsZero() || p.Err != "" || s.Phase != p.State.Phase || s.Run != p.State.Run || s.Promised != p.State.Promised {
 		b.stirred = now
 	}
-	p.seen, p.At, p.State, p.Err = number, now, s, ""
+	p.seen, p.At, p.State, p.Err, p.Stranger = number, now, s, "", false
 	if s.Member != nil {
 		p.ran = now
 	}

@@ -60,7 +60,7 @@ func (b *Boot) execute(p Plan) bool {
 // planned notes a plan, and says once what a node waits for. Reasons that differ in their numbers only, such as how far a
 // learner has come, are one reason; status has the latest.
 func (b *Boot) planned(p Plan, now time.Time) {
-	if p.Row != b.plan.Row || p.Action != b.plan.Action || p.Reason != b.plan.Reason || !reflect.DeepEqual(p.Claim, b.plan.Claim) {
+	if !reflect.DeepEqual(p, b.plan) { // a hint alone may be news
 		if p.Row != b.plan.Row || p.Action != b.plan.Action {
 			b.since, b.stirred = now, now
 			b.told = map[string]bool{}
@@ -118,7 +118,7 @@ func (b *Boot) stamp(nonce string, next func(device uint64) Marker) bool {
 		b.at(b.retry.until)
 		return false
 	}
-	b.disk.Identity.Index, b.disk.Identity.Term, b.disk.LastIndex = 0, 0, 0
+	b.disk.Identity.Index, b.disk.Identity.Term, b.disk.LastIndex, b.removed = 0, 0, 0, false
 	if !b.save(next(device)) {
 		return false
 	}

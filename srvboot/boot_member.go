@@ -111,7 +111,7 @@ func (b *Boot) died() {
 	if err := b.member.m.Err(); err != nil {
 		reason = err.Error()
 		var told interface{ Removed() bool }
-		b.removed = errors.As(err, &told) && told.Removed()
+		b.removed = b.removed || errors.As(err, &told) && told.Removed()
 	}
 	b.member = member{}
 	b.preflight = preflight{running: b.preflight.running}

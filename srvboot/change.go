@@ -24,6 +24,8 @@ type Change struct {
 	PeerURL string `json:"peer_url,omitempty"`
 	// Members are the IDs of the list that the step was derived from, sorted; those of learners end in "L".
 	Members []string `json:"members"`
+	// Force has RemoveMember done although the voters that are left may be no quorum, by a person's word.
+	Force bool `json:"force,omitempty"`
 	// Node is the node concerned, Reason what was seen; both are for people.
 	Node   string `json:"node"`
 	Reason string `json:"reason"`

@@ -174,7 +174,8 @@ func rowRemoved(s *situation) (Plan, bool) {
 	}
 	const hint = "etcd-dns member add "
 	if e, ok := s.listedURL(); ok && e.ID != s.memberID() {
-		return refuse(7, hint+"NEWNAME", "%s is the peer URL of member %s now, this node was member %s",
+		return refuse(7, "if that member is on another machine, give this one a name of its own; if its data is lost: etcd-dns member remove "+
+			s.f.Home.Node+", then "+hint+s.f.Home.Node, "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
 	tombstone := s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed

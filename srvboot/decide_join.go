@@ -43,6 +43,11 @@ func (s *situation) ask(row int, lost, format string, args ...any) Plan {
 			break
 		}
 	}
+	// After a restart that is the own last run for some seconds.
+	if i := slices.IndexFunc(s.born, func(a Answer) bool { return hearsOf(a, lost) }); i >= 0 {
+		p.Reason += fmt.Sprintf("; %s heard of that member within the last %d s", s.born[i].Node, quietFor)
+		p.Hint = "if another machine runs under the name " + s.f.Home.Node + ", give this one a name of its own: name NAME, and a node line"
+	}
 	return p
 }
 

@@ -126,6 +126,11 @@ func silent(node, err string) mod {
 	return func(f *Facts) { f.Peers[node] = Answer{Node: node, Err: err} }
 }
 
+// stranger has another machine answer where a node should be.
+func stranger(node string) mod {
+	return func(f *Facts) { f.Peers[node] = Answer{Node: node, Err: "n9 answers there", Stranger: true} }
+}
+
 func without0(l []MemberEntry) []MemberEntry { return l[1:] }
 func learner0(l []MemberEntry) []MemberEntry {
 	l[0].ID, l[0].IsLearner, l[0].Name = "00000000000000aa", true, ""
@@ -321,6 +326,13 @@ func decideCases() []struct {
 		{"16 not listed, and why not", []mod{theirs("n1", serving(without0)), theirs("n1", func(s *State) { s.Waits = map[string]string{"n0": "no node line"} })}},
 		{"16 a check fails", []mod{theirs("n1", serving(without0)), func(f *Facts) { f.Preflight = []string{"clock: 1970-01-01"} }}},
 		{"18 blank, a voter has our URL", []mod{lives}},
+		{"16 not listed, and a member's address leads elsewhere", []mod{theirs("n1", serving(without0)), stranger("n2")}},
+		{"17 a learner was added for this run, and a member's address leads elsewhere", []mod{theirs("n1", admitted("r0")), stranger("n2")}},
+		{"9 restart, and a member's address leads elsewhere", []mod{disk(HasMember), own(Running), lives, stranger("n2")}},
+		{"18 blank, and the voter that has our URL lives", []mod{lives, func(f *Facts) {
+			_, ids := caseGenesis()
+			theirs("n1", func(s *State) { s.Member.Links = []Link{{ID: ids["n0"], Quiet: 4}} })(f)
+		}}},
 		{"18 directory lost", []mod{own(Running), lives}},
 		{"18 promised after a wipe", []mod{own(Promised), lives}},
 		{"19 born, nobody serves", []mod{theirs("n1", phase(Born))}},

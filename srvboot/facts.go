@@ -52,6 +52,9 @@ type Answer struct {
 	State State
 	// Err says why the last attempt failed; empty when it succeeded.
 	Err string
+	// Stranger says that it failed because another machine answered where this node should be: that is not silence, but a
+	// wrong address or a wrong bundle.
+	Stranger bool
 }
 
 // Fresh reports whether the answer is at most age old at now.

@@ -66,6 +66,10 @@ type State struct {
 	Clients map[string][]string `json:"clients,omitempty"`
 	// Followed are, by srv-name, the member lists of the clusters that the rack follows and does not run.
 	Followed map[string]roster.Followed `json:"followed,omitempty"`
+	// Corefile is a digest of the lines that every node's Corefile should have alike, and Lines are those lines, for who asks
+	// with another digest.
+	Corefile string   `json:"corefile,omitempty"`
+	Lines    []string `json:"lines,omitempty"`
 	// Signed says that the sender signs the zone.
 	Signed bool `json:"signed,omitempty"`
 	// Zones are the same of further zones, by name.

@@ -165,7 +165,7 @@ func (b *Boot) removeNode(o Order, self MemberState, e MemberEntry, listed bool,
 		reply(OrderReply{Done: true, Text: o.Node + " has no member, and is kept out"})
 		return
 	}
-	b.takeOrdered(Change{Op: RemoveMember, ID: e.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, true, reply)
+	b.takeOrdered(Change{Op: RemoveMember, ID: e.ID, Members: ListIDs(self.Members), Force: o.Force, Node: o.Node, Reason: "ordered"}, true, reply)
 }
 
 // againstRemoval says why the cluster would not work on without a member.

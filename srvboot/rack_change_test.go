@@ -133,6 +133,29 @@ func TestTwoBlankOfThreeWait(t *testing.T) {
 	})
 }
 
+// TestTwoBlankOfFiveAreReplaced: three are a quorum with and without them; one change is made at a time.
+func TestTwoBlankOfFiveAreReplaced(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		r.admitAll()
+		r.start()
+		r.within(10*time.Second, "five serve", r.votersAre(simNames(5)...))
+		r.settled()
+		blank := []string{"n1", "n4"}
+		r.stop(blank...)
+		var old []string
+		for _, name := range blank {
+			old = append(old, r.nodes[name].disk.wal.member)
+			r.nodes[name].disk.wipe()
+		}
+		r.start(blank...)
+		took := r.within(time.Minute, "both vote again", func() bool { return len(r.removals) == 2 && r.votersAre(simNames(5)...)() })
+		t.Logf("all vote again after %v", took)
+		if removed := []string{r.removals[0].ID, r.removals[1].ID}; !slices.Equal(removed, old) {
+			t.Errorf("removed were %v, want %v", removed, old)
+		}
+	})
+}
+
 func TestPartitionedVoterIsKept(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
 		born3(r)
@@ -285,6 +308,29 @@ func TestRemovalThatLosesTheQuorumIsRefused(t *testing.T) {
 		if reply := r.order(Order{Op: OrderRemove, Node: "n9"}); !reply.Done {
 			t.Errorf("a node without a member: %+v", reply)
 		}
+	})
+}
+
+// TestForcedRemoval: etcd itself would refuse it. It comes so early that no index is written down by which the removed one could tell.
+func TestForcedRemoval(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		r.admitAll()
+		r.start()
+		r.within(10*time.Second, "three serve", r.votersAre("n0", "n1", "n2"))
+		r.stop("n2")
+		if reply := r.order(Order{Op: OrderRemove, Node: "n1", Force: true}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
+		if v, _ := r.members(); !slices.Equal(v, []string{"n0", "n2"}) {
+			t.Errorf("the voters are %v", v)
+		}
+		// Nobody serves a list that would show n1 that it is out, and its member starts again and dies.
+		r.within(time.Minute, "its member died twice", func() bool { return len(r.nodes["n1"].report().Deaths) > 1 })
+		r.start("n2")
+		r.within(time.Minute, "the two that are left serve", r.votersAre("n0", "n2"))
+		r.within(time.Minute, "n1 knows that it is out", func() bool { return r.phaseOf("n1") == Removed })
+		r.order(Order{Op: OrderAdd, Node: "n1"})
+		r.within(time.Minute, "and is let in again", r.votersAre("n0", "n1", "n2"))
 	})
 }
 

@@ -121,6 +121,10 @@ func (m *simMember) live() {
 		m.n.logs(c)
 		m.n.r.mu.Unlock()
 		if !listed {
+			if m.n.told { // by then it only sees that its connections end
+				m.end(errors.New("a listener of etcd failed"))
+			}
+			m.n.told = true
 			m.end(errSimRemoved{})
 			return
 		}
@@ -248,9 +252,11 @@ func (m *simMember) Change(ctx context.Context, ch Change) (string, error) {
 		return "", fmt.Errorf("the members are %v, the change was derived from %v", ListIDs(c.list), ch.Members)
 	case ch.Op != AddLearner && !listed:
 		return "", errors.New("membership: ID not found")
+	case ch.Op == RemoveMember && !e.IsLearner && !ch.Force && slices.Contains(up, ch.ID) && len(up)-1 < quorum(c.voters()-1):
+		return "", errors.New("etcdserver: unhealthy cluster") // etcdserver/server.go, mayRemoveMember
 	case ch.Op == AddLearner && slices.ContainsFunc(c.list, func(e MemberEntry) bool { return e.IsLearner }):
 		return "", errors.New("membership: too many learner members in cluster")
-	case ch.Op == AddLearner && len(up) < quorum(len(c.list)+1):
+	case ch.Op == AddLearner && len(c.list) > 1 && len(up) < quorum(len(c.list)+1): // etcd lets one become two
 		return "", errors.New("etcdserver: unhealthy cluster")
 	}
 	c.commit++

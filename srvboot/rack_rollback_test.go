@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -164,5 +165,55 @@ func TestRemovalIsFinished(t *testing.T) {
 		r.stop("n0", "n1")
 		r.start("n0", "n1")
 		r.within(time.Minute, "n2 is out", func() bool { v, _ := r.members(); return slices.Equal(v, []string{"n0", "n1"}) })
+	})
+}
+
+// TestTwoOlderImages: two of three disks are put back. The third has what they forgot and is no quorum, so nobody serves; status names
+// the way out, which is to put the latest disk of one of them back.
+func TestTwoOlderImages(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		old1, old2 := r.nodes["n1"].disk.image(), r.nodes["n2"].disk.image()
+		r.writes(10)
+		time.Sleep(11 * time.Second)
+		r.stop()
+		latest1 := r.nodes["n1"].disk.image()
+		old1()
+		old2()
+		r.start()
+		r.within(20*time.Second, "both wait", func() bool { return r.waits("n1", 8)() && r.waits("n2", 8)() })
+		r.never(20*time.Second, "a quorum forgot what was acknowledged", func() bool {
+			m := r.nodes["n0"].report().Member
+			return r.spawned("n1")() || r.spawned("n2")() || m != nil && m.Serving
+		})
+		if h := r.nodes["n1"].report().Plan.Hint; !strings.Contains(h, "put the latest disk back") {
+			t.Errorf("the hint is %q", h)
+		}
+		r.stop("n1")
+		latest1()
+		r.start("n1")
+		r.within(time.Minute, "n2 is replaced", func() bool { return len(r.removals) == 1 && r.votersAre("n0", "n1", "n2")() })
+	})
+}
+
+// TestAllOlderImages: the whole rack is put back to one moment. Nobody can know better, and it goes on from there.
+func TestAllOlderImages(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		var back []func()
+		for _, n := range r.nodes {
+			back = append(back, n.disk.image())
+		}
+		r.writes(10)
+		time.Sleep(11 * time.Second)
+		r.stop()
+		for _, b := range back {
+			b()
+		}
+		r.start()
+		r.within(20*time.Second, "all run", r.votersAre("n0", "n1", "n2"))
+		if len(r.removals) > 0 {
+			t.Errorf("removals: %+v", r.removals)
+		}
 	})
 }

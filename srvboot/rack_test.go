@@ -46,6 +46,7 @@ type simNode struct {
 	failed []string
 	run    *simMember
 	life   uint64
+	told   bool // its member was told once that it is removed
 }
 
 func simNames(n int) []string {

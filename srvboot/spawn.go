@@ -16,6 +16,12 @@ const (
 
 // spawnable turns a start into waiting while what the others remember is not known, or speaks against it (R9).
 func (s *situation) spawnable(p Plan) Plan {
+	if p.Action == Ask || p.Action == Enroll || p.Action == Existing {
+		if w, blocked := amongStrangers(s); blocked {
+			w.Row, w.Reason = p.Row, p.Reason+", but "+w.Reason
+			return w
+		}
+	}
 	if p.Action != New && p.Action != Restart && p.Action != Existing {
 		return p
 	}
@@ -26,6 +32,22 @@ func (s *situation) spawnable(p Plan) Plan {
 		}
 	}
 	return p
+}
+
+// amongStrangers keeps a newcomer out whose Corefile leads to another machine where a member should be: its member would have
+// wrong peers, and others might take it for one of theirs. A member that has data already does better with one wrong name than
+// not at all.
+func amongStrangers(s *situation) (Plan, bool) {
+	if s.lives == nil {
+		return Plan{}, false
+	}
+	for _, e := range s.lives.List {
+		if a := s.f.Peers[entryNode(e)]; a.Stranger {
+			return wait(0, "where this node looks for %s there is another machine: %s", entryNode(e), a.Err).
+				hint("compare this Corefile with that of " + s.lives.Node + ": the address of each node is the same on every node").waitsFor(entryNode(e)), true
+		}
+	}
+	return Plan{}, false
 }
 
 // electorate are the nodes of the members of this node's cluster by the latest list that was heard of, else by its birth.
@@ -85,7 +107,7 @@ func elsewhere(s *situation) (Plan, bool) {
 	var why []string
 	for _, a := range s.fresh {
 		switch {
-		case s.hearsOf(a):
+		case hearsOf(a, s.memberID()):
 			why = append(why, a.Node+" hears of a member that runs under its ID")
 			sure -= len(names)
 		case slices.Contains(names, a.Node) && a.State.Quiet >= quietElsewhere:
@@ -105,8 +127,8 @@ func elsewhere(s *situation) (Plan, bool) {
 	return wait(0, "%s", text).hint("if nothing runs there: etcd-dns run --moved").waitsFor(names...), true
 }
 
-// hearsOf reports whether a node's member leads and has a stream to this node's member.
-func (s *situation) hearsOf(a Answer) bool {
+// hearsOf reports whether a node's member leads and has a stream to the member id.
+func hearsOf(a Answer, id string) bool {
 	m := a.State.Member
-	return m != nil && slices.ContainsFunc(m.Links, func(l Link) bool { return l.ID == s.memberID() && l.Quiet < quietFor })
+	return m != nil && slices.ContainsFunc(m.Links, func(l Link) bool { return l.ID == id && l.Quiet < quietFor })
 }

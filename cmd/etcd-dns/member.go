@@ -81,8 +81,11 @@ func writeMembers(w io.Writer, s node.Status) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.ID, m.Name, strings.Join(m.PeerURLs, " "), role(m), yesNo(m.Serving))
 	}
 	for _, n := range s.Nodes {
-		if !slices.ContainsFunc(s.Members, func(m node.MemberStatus) bool { return m.Name == n.Name }) {
+		member := slices.ContainsFunc(s.Members, func(m node.MemberStatus) bool { return m.Name == n.Name })
+		if !member {
 			fmt.Fprintf(t, "-\t%s\t\t%s\tno\n", n.Name, orNone(n.Plan))
+		}
+		if !member || n.Reason != "" { // a listed one that does not run may have lost its data
 			waits = append(waits, fmt.Sprintf("\n%s: %s", n.Name, orNone(n.Reason+n.Error)))
 		}
 	}

@@ -99,6 +99,9 @@ func carryOut(ctx context.Context, e *embed.Etcd, c srvboot.Change) (id string, 
 		}
 		switch c.Op {
 		case srvboot.RemoveMember:
+			if c.Force {
+				defer unprotected(e)()
+			}
 			_, err = e.Server.RemoveMember(ctx, n)
 		case srvboot.PromoteLearner:
 			_, err = e.Server.PromoteMember(ctx, n)
@@ -108,6 +111,14 @@ func carryOut(ctx context.Context, e *embed.Etcd, c srvboot.Change) (id string, 
 		return c.ID, wrapChange(c, err)
 	}
 	return "", fmt.Errorf("unknown change %q", c.Op)
+}
+
+// unprotected lifts etcd's own protection of the quorum (etcdserver/server.go, mayRemoveMember) until it is called back: there is
+// no other way by it for a removal that a person forces. etcd looks at the setting only when a change of the membership is asked
+// for, and takes one change at a time.
+func unprotected(e *embed.Etcd) (again func()) {
+	e.Server.Cfg.StrictReconfigCheck = false
+	return func() { e.Server.Cfg.StrictReconfigCheck = true }
 }
 
 func wrapChange(c srvboot.Change, err error) error {

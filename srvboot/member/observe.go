@@ -78,7 +78,12 @@ func (o *observer) watch(ctx context.Context) error {
 		case <-o.e.Server.StopNotify():
 			return o.whyStopped()
 		case err := <-o.e.Err():
-			return errors.Join(errors.New("a listener of etcd failed"), err)
+			select {
+			case <-o.e.Server.StoppingNotify(): // its listeners end with it
+				return o.whyStopped()
+			default:
+				return errors.Join(errors.New("a listener of etcd failed"), err)
+			}
 		case <-ready:
 			ready = nil
 			o.reports.send(report{Event: eventReady})

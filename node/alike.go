@@ -1,0 +1,91 @@
+package node
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/etcd-dns/etcd-dns/srvboot"
+)
+
+// The Corefile is the same on every node. Where two differ, their zones may, or the nodes that they wait for, and neither node can
+// know which is meant: status names the lines.
+
+// machineWords are those of the block that are about one machine.
+var machineWords = []string{"bundle", "data", "name"}
+
+// alike notes a line that every node should have, as it would be written.
+func (p *stanza) alike(word string, args []string) {
+	if slices.Contains(machineWords, word) {
+		return
+	}
+	line := word
+	for _, a := range args {
+		if a == "" || strings.ContainsAny(a, " \t\"#{}") {
+			a = quote(a)
+		}
+		line += " " + a
+	}
+	if p.cluster != nil {
+		line = fmt.Sprintf("cluster %s { %s }", p.cluster.Name, line)
+	}
+	p.o.Alike = append(p.o.Alike, line)
+}
+
+// alikeDigest tells whether two nodes have the same lines in the same order: by default the first node lines are the name servers.
+func (o *Options) alikeDigest() string {
+	sum := sha256.Sum256([]byte(strings.Join(o.Alike, "\n")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// otherCorefiles warns of every node that answers and has another Corefile than this one.
+func (o *Options) otherCorefiles(answers map[string]srvboot.Answer, now time.Time) (warnings []string) {
+	own := o.alikeDigest()
+	for _, name := range slices.Sorted(maps.Keys(answers)) {
+		a := answers[name]
+		// The lines come with the answer after the one that told the digest, if that changed in between.
+		if a.Fresh(now, staleAnswer) && a.State.Corefile != "" && a.State.Corefile != own && len(a.State.Lines) > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s has another Corefile: %s; make them equal, then on the node that was wrong: systemctl reload etcd-dns",
+				name, difference(a.State.Lines, o.Alike)))
+		}
+	}
+	return warnings
+}
+
+// difference says which lines one of two nodes has alone.
+func difference(there, here []string) string {
+	var parts []string
+	for _, side := range []struct {
+		where     string
+		own, less []string
+	}{{"only there", there, here}, {"only here", here, there}} {
+		var alone []string
+		for _, line := range side.own {
+			if !slices.Contains(side.less, line) {
+				alone = append(alone, line)
+			}
+		}
+		if len(alone) > 0 {
+			parts = append(parts, side.where+": "+someLines(alone))
+		}
+	}
+	if len(parts) == 0 {
+		return "the same lines in another order"
+	}
+	return strings.Join(parts, "; ")
+}
+
+// shownLines is how many lines a warning quotes: enough to see what was edited.
+const shownLines = 4
+
+func someLines(lines []string) string {
+	text := "`" + strings.Join(lines[:min(len(lines), shownLines)], "`, `") + "`"
+	if more := len(lines) - shownLines; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
