@@ -47,11 +47,13 @@ type Node struct {
 	line   NodeLine
 
 	// opts is the Corefile that serves now; roster what the zone was last compiled from. Both are swapped whole.
-	opts     atomic.Pointer[Options]
-	roster   atomic.Pointer[roster.Roster]
-	corefile atomic.Pointer[string] // why the newest Corefile does not serve; nil when it does
-	launch   atomic.Pointer[srvboot.Launch]
-	lifeless atomic.Pointer[error] // why this start is not on disk; nil when it is
+	opts        atomic.Pointer[Options]
+	roster      atomic.Pointer[roster.Roster]
+	latest      atomic.Pointer[certs.Bundle] // the latest generation that was read; bundle is that of the start
+	corefile    atomic.Pointer[string]       // why the newest Corefile does not serve; nil when it does
+	launch      atomic.Pointer[srvboot.Launch]
+	bundleFault atomic.Pointer[string] // why the bundle on disk is not used; nil when it is
+	lifeless    atomic.Pointer[error]  // why this start is not on disk; nil when it is
 
 	store     *zone.Store
 	zones     *zone.Zones
@@ -298,6 +300,7 @@ func (n *Node) reloads(ctx context.Context) error {
 				n.setCorefileError(err)
 				n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
 			}
+			n.takeBundle()
 		}
 	}
 }
