@@ -157,10 +157,14 @@ func (n *Node) awaitAddresses(ctx context.Context) error {
 		n.log.Warn("waiting for addresses that are on no interface", zap.Strings("addresses", missing))
 		n.notify.status(fmt.Sprintf("waiting for the address %v to come up", missing))
 	})
-	if err != nil || !n.moves() {
+	switch {
+	case err != nil:
 		return err
+	case n.moves():
+		return n.awaitOwnPlace(ctx)
 	}
-	return n.awaitOwnPlace(ctx)
+	n.places.moved(n.line.Addrs)
+	return nil
 }
 
 // startDNS publishes what the disk knows and starts the name server.
