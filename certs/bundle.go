@@ -95,8 +95,6 @@ func (b *Bundle) RootPEM() []byte {
 
 // Secrets are the bundle's shared secrets other than certificate authorities. The caller owns the copy.
 type Secrets struct {
-	// Gossip is the 32-octet AES-256 key of memberlist.
-	Gossip []byte
 	// TSIGName, TSIGAlgorithm and TSIG sign zone transfers and NOTIFY (RFC 8945). The name and the algorithm are
 	// absolute domain names.
 	TSIGName, TSIGAlgorithm string
@@ -110,11 +108,9 @@ type Secrets struct {
 
 // Secrets returns the secrets in use.
 func (b *Bundle) Secrets() Secrets {
-	gossip, _ := primary(b.body.GossipKeys)
 	tsig, _ := primary(b.body.TSIGKeys)
 	zone, _ := primary(b.body.ZoneKeys)
 	return Secrets{
-		Gossip:         slices.Clone(gossip.Secret),
 		TSIGName:       tsig.Name,
 		TSIGAlgorithm:  tsig.Algorithm,
 		TSIG:           slices.Clone(tsig.Secret),

@@ -304,9 +304,9 @@ func (b *Bundle) checkBody() error {
 }
 
 func (b *Bundle) checkSecrets() error {
-	gossip, err := primary(b.body.GossipKeys)
-	if err != nil || len(gossip.Secret) != 32 {
-		return fmt.Errorf("gossip_keys: want one primary key of 32 octets")
+	_, err := primary(b.body.GossipKeys)
+	if err != nil || slices.ContainsFunc(b.body.GossipKeys, func(e secretEntry) bool { return len(e.Secret) != 32 }) {
+		return fmt.Errorf("gossip_keys: want keys of 32 octets, and one primary among them")
 	}
 	tsig, err := primary(b.body.TSIGKeys)
 	if err != nil || len(tsig.Secret) < 16 || !strings.HasSuffix(tsig.Name, ".") {

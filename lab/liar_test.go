@@ -64,7 +64,7 @@ func lie(ctx context.Context) error {
 		seeds = append(seeds, netip.AddrPortFrom(netip.MustParseAddr(s), gossipPort))
 	}
 	g, err := gossip.New(gossip.Options{Domain: bundle.Domain(), Name: os.Getenv(liarName), Boot: uuid.NewString(), Addrs: []netip.Addr{at}, Port: gossipPort,
-		Keys: [][]byte{bundle.Secrets().Gossip}, Seeds: func(context.Context) []netip.AddrPort { return seeds }, Log: zap.NewNop()})
+		Keys: bundle.GossipKeys(), Seeds: func(context.Context) []netip.AddrPort { return seeds }, Log: zap.NewNop()})
 	if err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func anotherBundle(_ *testing.T, c *campaign) {
 	c.Start("infra3")
 	for at, other := range map[string]string{"infra0": "infra3", "infra3": "infra0"} {
 		c.Wait(at+" says why it does not hear "+other, healthyLimit, func() error {
-			want := other + " does not answer: ask " + other + ": who answers at its address has the certificate of another bundle"
+			want := other + " does not answer: ask " + other + ": at " + c.Addr(other) + ": who answers at its address has the certificate of another bundle"
 			if r := c.Tool(at, "status"); r.Code != 1 || !strings.Contains(r.Stdout, want) {
 				return errorf("%v", r)
 			}

@@ -3,8 +3,14 @@
 package lab
 
 import (
+	"errors"
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/miekg/dns"
 )
 
 // A machine that is dead on arrival: the others wait, status names the command, a person gives it on one of them, and the
@@ -45,4 +51,41 @@ func TestDeadOnArrival(t *testing.T) {
 	l.WaitHealthy()
 	l.OneCluster()
 	l.GetAt("infra2", "before it came", "1")
+}
+
+// A cluster that comes into the Corefile after the bundle's permission for birth has ended waits, status names the command, and
+// once a person has given it on one of its nodes, it is born.
+func TestClusterAddedLate(t *testing.T) {
+	t.Parallel()
+	l := New(t, Options{Nodes: 1, Later: 2, Clocks: true})
+	l.Start("infra0")
+	l.WaitHealthy("infra0")
+	block := fmt.Sprintf("cluster foo {\n            node infra1 %s\n            node infra2 %s\n        }\n        ", l.Addr("infra1"), l.Addr("infra2"))
+	for _, n := range l.Names() {
+		l.SetClock(n, 8*24*time.Hour)
+		l.EditCorefile(n, func(text string) string { return strings.Replace(text, "node infra0 ", block+"node infra0 ", 1) })
+	}
+	l.Signal("infra0", syscall.SIGHUP)
+	late := []string{"infra1", "infra2"}
+	for _, n := range late {
+		l.Start(n)
+	}
+	for _, n := range late {
+		l.WaitStatus(n, "waiting", "permission for birth ended")
+		l.WaitStatus(n, "plan.hint", "etcd-dns recover birth --new")
+	}
+	l.Holds("nobody of foo is born", quiet, func() error { return errors.Join(l.NoMember("infra1"), l.NoMember("infra2")) })
+	if got := l.Ask(clientHost, l.Addr("infra0"), l.srv("_etcd-server-ssl-foo"), dns.TypeSRV); got != "NXDOMAIN" && got != "SERVFAIL" {
+		t.Errorf("before its birth infra0 says %s", got)
+	}
+	if r := l.Tool("infra2", "recover", "birth", "--new"); r.Code != 0 || !strings.Contains(r.Stderr, "infra1, infra2") {
+		t.Fatal(r)
+	}
+	l.WaitHealthy()
+	l.everyoneSays("all publish foo", l.Names(), map[string]string{
+		"_etcd-server-ssl-foo": fmt.Sprintf("0 0 2380 infra1.%s., 0 0 2380 infra2.%s.", l.Domain, l.Domain),
+	})
+	if r := l.Tool("infra1", "recover", "birth", "--new"); r.Code != 1 || !strings.Contains(r.Stderr, "born") {
+		t.Errorf("after its birth: %v", r)
+	}
 }

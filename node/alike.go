@@ -18,8 +18,8 @@ import (
 // machineWords are those of the block that are about one machine.
 var machineWords = []string{"bundle", "data", "name"}
 
-// alike notes a line that every node should have, as it would be written.
-func (p *stanza) alike(word string, args []string) {
+// alike notes a line that every node should have, as it would be written, with the block that it is in if there is one.
+func (p *stanza) alike(block, word string, args []string) {
 	if slices.Contains(machineWords, word) {
 		return
 	}
@@ -30,8 +30,8 @@ func (p *stanza) alike(word string, args []string) {
 		}
 		line += " " + a
 	}
-	if p.cluster != nil {
-		line = fmt.Sprintf("cluster %s { %s }", p.cluster.Name, line)
+	if block != "" {
+		line = fmt.Sprintf("%s { %s }", block, line)
 	}
 	p.o.Alike = append(p.o.Alike, line)
 }

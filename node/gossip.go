@@ -56,14 +56,22 @@ func (r *rumor) begin() (*gossiping, error) {
 	n, boot := r.node, uuid.NewString()
 	o := n.options()
 	g, err := gossip.New(gossip.Options{Domain: o.Domain, Name: n.name, Boot: boot, Addrs: n.addrs(), Port: o.GossipPort,
-		Keys: [][]byte{n.bundle.Secrets().Gossip}, Seeds: r.seeds, File: o.File("gossip.json"), Timing: o.gossipTiming(), Log: n.log.Named("gossip")})
+		Keys: n.latest.Load().GossipKeys(), Seeds: r.seeds, File: o.File("gossip.json"), Timing: o.gossipTiming(), Log: n.log.Named("gossip")})
 	if err != nil {
 		return nil, err
 	}
 	now := &gossiping{Gossip: g, boot: boot}
 	r.now.Store(now)
 	r.say()
-	return now, nil
+	return now, r.rekey() // a reload may have come in between
+}
+
+// rekey takes over the keys of the bundle that is held now.
+func (r *rumor) rekey() error {
+	if g := r.now.Load(); g != nil {
+		return g.SetKeys(r.node.latest.Load().GossipKeys())
+	}
+	return nil
 }
 
 // gossipTiming follows the `timing` line of the block.

@@ -132,7 +132,7 @@ func sources(landmarks []netip.Addr, sourceTo func(netip.Addr) (netip.Addr, bool
 		if slices.ContainsFunc(out, func(a netip.Addr) bool { return a.Is4() == to.Is4() }) {
 			continue
 		}
-		if a, ok := sourceTo(to); ok && reachable(a) && !a.IsLoopback() && !slices.Contains(landmarks, a) {
+		if a, ok := sourceTo(to); ok && reachable(a) && !a.IsLoopback() {
 			out = append(out, a)
 		}
 	}

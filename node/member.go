@@ -141,7 +141,7 @@ func (n *Node) resolve(r roster.Roster) {
 // fillState adds what only the node knows to the state that other nodes get.
 func (n *Node) fillState(s *srvboot.State) {
 	s.Gossip, s.Signed = n.rumor.boot(), n.dnssec.signer() != nil
-	s.Places = n.places.say(s.Life)
+	s.Places, s.BundleGeneration = n.places.say(n.options(), s.Life), n.latest.Load().Generation()
 	s.Clients = map[string][]string{}
 	s.Followed, s.Corefile = n.followers.lists(), n.options().alikeDigest()
 	for _, c := range n.roster.Load().Clusters {

@@ -47,11 +47,13 @@ type Node struct {
 	line   NodeLine
 
 	// opts is the Corefile that serves now; roster what the zone was last compiled from. Both are swapped whole.
-	opts     atomic.Pointer[Options]
-	roster   atomic.Pointer[roster.Roster]
-	corefile atomic.Pointer[string] // why the newest Corefile does not serve; nil when it does
-	launch   atomic.Pointer[srvboot.Launch]
-	lifeless atomic.Pointer[error] // why this start is not on disk; nil when it is
+	opts        atomic.Pointer[Options]
+	roster      atomic.Pointer[roster.Roster]
+	latest      atomic.Pointer[certs.Bundle] // the latest generation that was read; bundle is that of the start
+	corefile    atomic.Pointer[string]       // why the newest Corefile does not serve; nil when it does
+	launch      atomic.Pointer[srvboot.Launch]
+	bundleFault atomic.Pointer[string] // why the bundle on disk is not used; nil when it is
+	lifeless    atomic.Pointer[error]  // why this start is not on disk; nil when it is
 
 	store     *zone.Store
 	zones     *zone.Zones
@@ -156,10 +158,14 @@ func (n *Node) awaitAddresses(ctx context.Context) error {
 		n.log.Warn("waiting for addresses that are on no interface", zap.Strings("addresses", missing))
 		n.notify.status(fmt.Sprintf("waiting for the address %v to come up", missing))
 	})
-	if err != nil || !n.moves() {
+	switch {
+	case err != nil:
 		return err
+	case n.moves():
+		return n.awaitOwnPlace(ctx)
 	}
-	return n.awaitOwnPlace(ctx)
+	n.places.moved(n.line.Addrs)
+	return nil
 }
 
 // startDNS publishes what the disk knows and starts the name server.
@@ -300,6 +306,7 @@ func (n *Node) reloads(ctx context.Context) error {
 				n.setCorefileError(err)
 				n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
 			}
+			n.takeBundle()
 		}
 	}
 }

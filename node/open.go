@@ -114,6 +114,7 @@ func (n *Node) loadBundle(o *Options) (err error) {
 	if n.bundle, err = certs.LoadBundle(o.Bundle); err != nil {
 		return err
 	}
+	n.latest.Store(n.bundle)
 	if n.bundle.Domain() != o.Domain {
 		return &usageError{what: fmt.Sprintf("the bundle %s is for %s, the Corefile for %s", o.Bundle, n.bundle.Domain(), o.Domain),
 			hint: "use the Corefile and the bundle of one init, or run init for this domain"}

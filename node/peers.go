@@ -103,7 +103,11 @@ func (p *peers) call(ctx context.Context, c call) error {
 	}
 	resp, err := p.client(c.node).Do(req)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", c.node, whoAnswered(err))
+		var web *url.Error
+		if errors.As(err, &web) {
+			err = web.Err // its URL is of our making
+		}
+		return fmt.Errorf("ask %s: %w", c.node, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, adminBodyLimit))
@@ -129,12 +133,8 @@ func (e *strangerError) Error() string  { return e.who }
 func (e *strangerError) Unwrap() error  { return e.cause }
 func (e *strangerError) Stranger() bool { return true }
 
-// whoAnswered makes an error of a call say who answered, if somebody did who is not the node asked.
+// whoAnswered makes an error of a handshake say who answered, if somebody did who is not the node asked.
 func whoAnswered(err error) error {
-	var web *url.Error
-	if errors.As(err, &web) {
-		err = web.Err // its URL is of our making
-	}
 	var name x509.HostnameError
 	var authority x509.UnknownAuthorityError
 	switch {
@@ -190,7 +190,7 @@ func (p *peers) dialAt(ctx context.Context, network, node string, at netip.Addr,
 	d := tls.Dialer{Config: p.tls(node)}
 	conn, err := d.DialContext(ctx, network, netip.AddrPortFrom(at, p.port).String())
 	if err != nil {
-		return nil, fmt.Errorf("at %s: %w", at, err)
+		return nil, fmt.Errorf("at %s: %w", at, whoAnswered(err))
 	}
 	return conn, nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
 
-// places are the addresses of the nodes whose lines in the Corefile give none. Gossip only says where to ask. What counts
+// places are where nodes are by their own word, which counts for those whose lines in the Corefile give no address. Gossip only says where to ask. What counts
 // is what the node itself answers at its admin port, where its certificate names it: so whoever has another node's former
 // address is never taken for it.
 type places struct {
@@ -84,11 +84,14 @@ func (p *places) moved(addrs []netip.Addr) {
 	p.settleAt(p.own, roster.Place{Addrs: slices.Clone(addrs), Moves: p.known[p.own].Moves + 1}, time.Now())
 }
 
-// say is what this node tells the others, in that life of its own.
-func (p *places) say(life uint64) roster.Places {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := maps.Clone(p.known)
+// say is what this node tells the others, in that life of its own: where it is itself, also when the Corefile says so, since
+// theirs may not; and where the nodes are that the Corefile gives no address.
+func (p *places) say(o *Options, life uint64) roster.Places {
+	out := p.snapshot()
+	maps.DeleteFunc(out, func(name string, _ roster.Place) bool {
+		line, _ := o.node(name)
+		return name != p.own && len(line.Addrs) > 0
+	})
 	if own, ok := out[p.own]; ok {
 		own.Life = life
 		out[p.own] = own
@@ -112,7 +115,6 @@ func (p *places) snapshot() roster.Places {
 
 // fill adds the addresses of the nodes that the Corefile gives none. What it gives to one node, no other has.
 func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
-	fixed := o.ownAddrs()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range r.Nodes {
@@ -121,7 +123,7 @@ func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
 			continue
 		}
 		if at, ok := p.known[n.Name]; ok {
-			n.Addrs = slices.DeleteFunc(slices.Clone(at.Addrs), func(a netip.Addr) bool { return slices.Contains(fixed, a) })
+			n.Addrs = slices.DeleteFunc(slices.Clone(at.Addrs), func(a netip.Addr) bool { return o.holder(a, n.Name) != "" })
 		}
 	}
 	return r
@@ -133,17 +135,25 @@ func (p *places) conflicts(o *Options) (out []string) {
 		if line, _ := o.node(name); len(line.Addrs) > 0 {
 			continue
 		}
-		for _, other := range o.Nodes {
-			for _, a := range slices.Concat(other.Addrs, other.Peers) {
-				if other.Name != name && slices.Contains(at.Addrs, a) {
-					out = append(out, fmt.Sprintf("%s has the address %s from the network, which the Corefile gives to %s: it is not published for %s; give each node its own address",
-						name, a, other.Name, name))
-				}
+		for _, a := range at.Addrs {
+			if other := o.holder(a, name); other != "" {
+				out = append(out, fmt.Sprintf("%s has the address %s from the network, which the Corefile gives to %s: it is not published for %s; give each node its own address",
+					name, a, other, name))
 			}
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// holder is the other node to which the Corefile gives an address; empty if there is none.
+func (o *Options) holder(a netip.Addr, name string) string {
+	for _, l := range o.Nodes {
+		if l.Name != name && (slices.Contains(l.Addrs, a) || slices.Contains(l.Peers, a)) {
+			return l.Name
+		}
+	}
+	return ""
 }
 
 // usable leaves out addresses that could not stand in a Corefile either.

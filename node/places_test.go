@@ -90,10 +90,11 @@ func TestOwnPlace(t *testing.T) {
 		t.Errorf("it is at %v before its interfaces were asked", got)
 	}
 	p.moved(addrList("10.0.0.1"))
-	first := p.say(3)["a"]
+	o := mustParse(t, goodCorefile)
+	first := p.say(o, 3)["a"]
 	p.moved(addrList("10.0.0.2"))
-	second := p.say(3)["a"]
-	if !second.Later(first) || !p.say(4)["a"].Later(second) || !slices.Equal(second.Addrs, addrList("10.0.0.2")) {
+	second := p.say(o, 3)["a"]
+	if !second.Later(first) || !p.say(o, 4)["a"].Later(second) || !slices.Equal(second.Addrs, addrList("10.0.0.2")) {
 		t.Errorf("first %+v, then %+v", first, second)
 	}
 }
@@ -113,6 +114,12 @@ func TestPlacesFill(t *testing.T) {
 			t.Errorf("%s has %v, want %v", name, n.Addrs, want)
 		}
 	}
+	said := p.say(o, 1)
+	for name, want := range map[string]bool{"infra0": false, "infra2": true, "infra3": true, "gone": true} {
+		if _, says := said[name]; says != want {
+			t.Errorf("it speaks of %s: %v", name, says)
+		}
+	}
 	if got := p.conflicts(o); len(got) != 1 || !strings.Contains(got[0], "infra3") || !strings.Contains(got[0], "10.0.1.10") || !strings.Contains(got[0], "infra0") {
 		t.Errorf("conflicts: %q", got)
 	}
@@ -126,7 +133,7 @@ func TestSources(t *testing.T) {
 		{"one a family, IPv4 first", "fd00::10 10.0.9.9", "10.9.0.5 fd00::5"},
 		{"only the families that the Corefile speaks", "10.0.1.10", "10.0.1.5"},
 		{"no use to others", "fd00::11 127.0.1.10", ""},
-		{"the Corefile names this machine as a name server", "10.0.1.5", ""},
+		{"the Corefile names this machine as a name server", "10.0.1.5", "10.0.1.5"},
 		{"none: the default route", "", "10.0.1.5 fd00::5"},
 		{"no route", "10.7.7.7", ""},
 	} {

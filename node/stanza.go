@@ -86,7 +86,11 @@ func (p *stanza) property() error {
 		p.seen[key] = line
 	}
 	args := p.RemainingArgs()
-	p.alike(word, args)
+	block := ""
+	if p.cluster != nil {
+		block = "cluster " + p.cluster.Name
+	}
+	p.alike(block, word, args)
 	return read(p, args)
 }
 

@@ -58,7 +58,9 @@ func (p *stanza) discoveryWord(o *DiscoveryOptions, seen map[string]int) error {
 		return p.errorf("%s stands here and in line %d", "keep one of the two", word, first)
 	}
 	seen[word] = line
-	return read(p, o, p.RemainingArgs())
+	args := p.RemainingArgs()
+	p.alike("discovery", word, args)
+	return read(p, o, args)
 }
 
 // discoveryListen reads PORT, or ADDRESS:PORT….

@@ -29,6 +29,8 @@ type Status struct {
 	Domain  string `json:"domain"`
 	SrvName string `json:"srv_name"`
 	Bundle  string `json:"bundle"`
+	// BundleGeneration is that of the bundle that the node holds.
+	BundleGeneration uint64 `json:"bundle_generation"`
 	// OK says that all is well; Problems says what is not.
 	OK       bool     `json:"ok"`
 	Problems []string `json:"problems"`
@@ -130,8 +132,8 @@ const (
 func (n *Node) Status() Status {
 	o, rep := n.options(), n.report()
 	s := Status{
-		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(),
-		Problems: []string{}, Warnings: append([]string{}, slices.Concat(o.Warnings, n.bundleWarnings(), n.places.conflicts(o), n.transfers.warnings(time.Now()))...), Plan: n.plan(rep), Phase: rep.State.Phase,
+		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(), BundleGeneration: n.latest.Load().Generation(),
+		Problems: []string{}, Warnings: append([]string{}, slices.Concat(o.Warnings, n.bundleWarnings(rep), n.places.conflicts(o), n.transfers.warnings(time.Now()))...), Plan: n.plan(rep), Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
 		Nodes: n.nodeStatus(o, rep, n.line.Cluster), Others: n.otherStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
 		DNSSEC: n.dnssec.status(), Fronts: n.fronts.status(), Health: noMember,
@@ -148,6 +150,9 @@ func (n *Node) Status() Status {
 		}
 	} else {
 		s.Waiting = s.Plan.Reason
+	}
+	if text := n.bundleFault.Load(); text != nil {
+		s.Problems = append(s.Problems, "the bundle is not taken: "+*text)
 	}
 	if text := n.publisher.fault.Load(); text != nil {
 		s.Problems = append(s.Problems, "zone: "+*text)
@@ -375,7 +380,8 @@ func exists(path string) bool {
 }
 
 // bundleWarnings are about the rack as a whole.
-func (n *Node) bundleWarnings() (out []string) {
+func (n *Node) bundleWarnings(rep srvboot.Report) (out []string) {
+	out = generations(n.name, n.latest.Load().Generation(), rep.Answers, time.Now())
 	if key := filepath.Join(filepath.Dir(n.options().Bundle), "offline", certs.RootKeyFile); exists(key) {
 		out = append(out, key+" is on this machine; it belongs to you alone: move it away")
 	}

@@ -102,6 +102,9 @@ func (s *situation) birthBlocked(row int) (Plan, bool) {
 
 const hintRestore = "for a new cluster, make a new bundle: etcd-dns init; for the old one, restore a backup: etcd-dns etcdutl snapshot restore"
 
+// hintPermit is for blank nodes that are late: nobody but a person knows whether they are new or were wiped.
+const hintPermit = "if this cluster is new: etcd-dns recover birth --new; if it has lived before, restore a backup: etcd-dns etcdutl snapshot restore"
+
 func ownGround(s *situation) (Plan, bool) {
 	if s.f.Disk.Volatile == "" || s.f.Home.Ephemeral || s.phase != Fresh {
 		return Plan{}, false
@@ -120,11 +123,11 @@ func ownEvidence(s *situation) (Plan, bool) {
 // permission ends, so that a rack whose disks were all wiped later is not born empty under its old name. An accepted
 // genesis may be finished whenever.
 func permission(s *situation) (Plan, bool) {
-	if s.anyAccepted() || s.f.Now.Before(s.f.Home.BirthUntil) {
+	if s.anyAccepted() || s.f.Now.Before(s.f.birthUntil()) {
 		return Plan{}, false
 	}
-	return wait(0, "the bundle's permission for birth ended at %s, it is %s",
-		stamp(s.f.Home.BirthUntil), stamp(s.f.Now)).hint(hintRestore), true
+	return wait(0, "the permission for birth ended at %s, it is %s",
+		stamp(s.f.birthUntil()), stamp(s.f.Now)).hint(hintPermit), true
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -308,6 +308,18 @@ func decideCases() []struct {
 		{"15 evidence there", []mod{theirs("n2", func(s *State) { s.Evidence = []string{"snapshots/"} })}},
 		{"15 evidence here", []mod{func(f *Facts) { f.Disk.Evidence = []string{"etcd.set-aside-1"} }}},
 		{"15 permission over", []mod{func(f *Facts) { f.Now = f.Home.BirthUntil.Add(24 * time.Hour) }}},
+		{"15 permission over, a person permits", []mod{own(Fresh), func(f *Facts) {
+			f.Now = f.Home.BirthUntil.Add(24 * time.Hour)
+			f.Disk.Marker.Permitted = f.Now.Add(time.Hour)
+			for n, a := range f.Peers {
+				a.At = f.Now
+				f.Peers[n] = a
+			}
+		}}},
+		{"15 permission over, a person's too", []mod{own(Fresh), func(f *Facts) {
+			f.Now = f.Home.BirthUntil.Add(24 * time.Hour)
+			f.Disk.Marker.Permitted = f.Now.Add(-time.Hour)
+		}}},
 		{"15 tmpfs", []mod{func(f *Facts) { f.Disk.Volatile = "tmpfs" }}},
 		{"15 tmpfs allowed", []mod{func(f *Facts) { f.Disk.Volatile, f.Home.Ephemeral = "tmpfs", true }}},
 		{"15 not ready there", []mod{theirs("n1", func(s *State) { s.Ready, s.NotReady = false, []string{"clock: 1970-01-01"} })}},

@@ -84,6 +84,14 @@ type Home struct {
 	Ephemeral bool
 }
 
+// birthUntil is when this node's permission for birth ends: the bundle's or, if it is longer, a person's.
+func (f Facts) birthUntil() time.Time {
+	if m := f.Disk.Marker; m != nil && m.Permitted.After(f.Home.BirthUntil) {
+		return m.Permitted
+	}
+	return f.Home.BirthUntil
+}
+
 // Facts are all that Decide looks at.
 type Facts struct {
 	Now  time.Time

@@ -115,8 +115,8 @@ func (s Self) notBlank() string {
 		return "speaks of an earlier life: " + strings.Join(s.Disk.Evidence, ", ")
 	case s.Disk.Volatile != "" && !s.Home.Ephemeral:
 		return "has its data on " + s.Disk.Volatile + ", without ephemeral yes"
-	case !s.Now.Before(s.Home.BirthUntil):
-		return fmt.Sprintf("holds that the permission for birth ended at %s", stamp(s.Home.BirthUntil))
+	case !s.Now.Before(s.birthUntil()):
+		return fmt.Sprintf("holds that the permission for birth ended at %s", stamp(s.birthUntil()))
 	}
 	return ""
 }

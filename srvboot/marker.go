@@ -1,6 +1,9 @@
 package srvboot
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Format is the version of every file and message of this package. A reader keeps fields that it does not know and
 // refuses a higher version.
@@ -78,6 +81,8 @@ type Marker struct {
 	// Abandoned are genesis IDs that this node refuses for ever; Excused are nodes that birth does not wait for.
 	Abandoned []string `json:"abandoned,omitempty"`
 	Excused   []string `json:"excused,omitempty"`
+	// Permitted is until when a person permits a birth, besides the bundle; zero without such a word.
+	Permitted time.Time `json:"permitted_until,omitzero"`
 	// Finished is a genesis that this node accepted, and that a person had born without its dead members.
 	Finished string `json:"finished,omitempty"`
 	// Stamp is the nonce written into etcd/stamp before the directory is used.

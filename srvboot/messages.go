@@ -9,6 +9,8 @@ type State struct {
 	Bundle  string `json:"bundle"`
 	SrvName string `json:"srv_name"`
 	Node    string `json:"node"`
+	// BundleGeneration is that of the bundle which the sender holds; 0 if it does not say.
+	BundleGeneration uint64 `json:"bundle_generation,omitempty"`
 
 	// Life, Boot and Machine are those of Identity; Seen is what the sender remembers of the node that asked.
 	Life    uint64    `json:"life"`

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // BirthOp is what a person may say about a birth that cannot go on by itself (docs/design/birth.md).
@@ -17,7 +18,13 @@ const (
 	AbandonBirth BirthOp = "abandon"
 	// ExcuseFromBirth takes nodes that were dead on arrival off the list of those that birth waits for.
 	ExcuseFromBirth BirthOp = "excuse"
+	// PermitBirth is a person's word that blank nodes are new, and were not wiped, after the bundle's permission for birth has
+	// ended: a cluster that came into the Corefile later (safety.md R1).
+	PermitBirth BirthOp = "permit"
 )
+
+// permitFor is how long a person's permission lasts, as long as the bundle's.
+const permitFor = 7 * 24 * time.Hour
 
 // BirthOrder is an operator's word about a birth. It is carried out by every node that it concerns, each for itself.
 type BirthOrder struct {
@@ -51,6 +58,8 @@ func OnBirthOrder(s Self, o BirthOrder) Move {
 		return abandonBirth(m, o)
 	case ExcuseFromBirth:
 		return excuseFromBirth(s, m, o)
+	case PermitBirth:
+		return permitBirth(s, m)
 	}
 	return no("%s knows no order %q", name, o.Op)
 }
@@ -92,6 +101,25 @@ func excuseFromBirth(s Self, m Marker, o BirthOrder) Move {
 	}
 	m.Excused = excused
 	return Move{OK: true, Save: true, Marker: m}
+}
+
+// permitBirth is dated on every disk of its own: whoever is wiped later has it no more.
+func permitBirth(s Self, m Marker) Move {
+	if len(s.Disk.Evidence) > 0 {
+		return no("%s speaks of an earlier life: %s", m.Node, strings.Join(s.Disk.Evidence, ", "))
+	}
+	m.Permitted = s.Now.Add(permitFor).UTC().Truncate(time.Second)
+	return Move{OK: true, Save: true, Marker: m}
+}
+
+// againstPermit says why a birth may not be permitted, as far as this node knows, and what to do instead.
+func (s *situation) againstPermit() (why, hint string) {
+	for _, check := range [...]func(*situation) (Plan, bool){ownEvidence, foreigners, silence, othersEvidence, digests} {
+		if p, blocked := check(s); blocked {
+			return p.Reason, p.Hint
+		}
+	}
+	return "", ""
 }
 
 // againstExcuse says why birth may not go on without these nodes, as far as this one knows, and what to do instead.
@@ -149,6 +177,12 @@ func (s *situation) planBirthOrder(o BirthOrder) (tell []string, r OrderReply) {
 		}
 		if i := slices.IndexFunc(s.silent, func(n string) bool { return !slices.Contains(o.Without, n) }); i >= 0 {
 			return refuse(s.birthHint(), "%s does not answer either, and has to be told or to be left out too", s.silent[i])
+		}
+		return sortedNames(append(nodesOf(s.fresh), s.f.Home.Node)), r
+	}
+	if o.Op == PermitBirth {
+		if why, hint := s.againstPermit(); why != "" {
+			return refuse(hint, "%s", why)
 		}
 		return sortedNames(append(nodesOf(s.fresh), s.f.Home.Node)), r
 	}

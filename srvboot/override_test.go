@@ -18,6 +18,8 @@ func birthOrderCases() []struct {
 		return BirthOrder{Op: FinishBirth, Genesis: "6f1c", Without: names}
 	}
 	abandon := BirthOrder{Op: AbandonBirth, Genesis: "6f1c"}
+	permit := BirthOrder{Op: PermitBirth}
+	late := func(f *Facts) { f.Home.BirthUntil = f.Now.Add(-time.Hour) }
 	dead := silent("n2", "no route to host")
 	return []struct {
 		name  string
@@ -51,6 +53,15 @@ func birthOrderCases() []struct {
 		{"abandon, one is born", abandon, []mod{dead, own(Accepted), theirs("n1", phase(Running))}},
 		{"abandon, this node was told to finish it", abandon, []mod{dead, own(Accepted), func(f *Facts) { f.Disk.Marker.Finished = "6f1c" }}},
 		{"abandon, nobody accepted", abandon, []mod{dead}},
+		{"permit, all are blank", permit, []mod{late}},
+		{"permit, while the bundle does", permit, nil},
+		{"permit, one is silent", permit, []mod{late, dead}},
+		{"permit, this node is no blank one", permit, []mod{late, func(f *Facts) { f.Disk.Evidence = []string{"snapshots/"} }}},
+		{"permit, another is no blank one", permit, []mod{late, theirs("n1", func(s *State) { s.Evidence = []string{"snapshots/"} })}},
+		{"permit, another has another bundle", permit, []mod{late, theirs("n1", func(s *State) { s.Bundle = "b2" })}},
+		{"permit, the Corefiles differ", permit, []mod{late, theirs("n2", func(s *State) { s.Initial = simInitial("n0", "n2"); s.Digest = "0123456789" })}},
+		{"permit, one is born", permit, []mod{late, theirs("n1", phase(Running))}},
+		{"permit, a second time", permit, []mod{late, own(Fresh), func(f *Facts) { f.Disk.Marker.Permitted = f.Now.Add(time.Hour) }}},
 		{"an order of a newer format", BirthOrder{Format: Format + 1, Op: ExcuseFromBirth, Without: []string{"n2"}}, []mod{dead}},
 		{"an order that is not known", BirthOrder{Op: "odd", Genesis: "6f1c"}, []mod{own(Accepted)}},
 	}
@@ -77,8 +88,12 @@ func TestBirthOrders(t *testing.T) {
 		case !m.OK:
 			fmt.Fprintf(&out, "  n0's part: no: %s\n", m.Reason)
 		default:
-			fmt.Fprintf(&out, "  n0's part: save %v, phase %s, promised %d, excused %v, finished %q, abandoned %v\n",
+			fmt.Fprintf(&out, "  n0's part: save %v, phase %s, promised %d, excused %v, finished %q, abandoned %v",
 				m.Save, m.Marker.Phase, m.Marker.Promised.N, m.Marker.Excused, m.Marker.Finished, m.Marker.Abandoned)
+			if p := m.Marker.Permitted; !p.IsZero() {
+				fmt.Fprintf(&out, ", permitted for %s", p.Sub(f.Now))
+			}
+			fmt.Fprintln(&out)
 		}
 	}
 	golden(t, "testdata/decide/birthorders.txt", out.String())
@@ -119,6 +134,89 @@ func TestDeadOnArrival(t *testing.T) {
 		r.settled()
 		r.start("n2")
 		r.within(30*time.Second, "n2 joined", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
+// TestPermittedBirth: the bundle's permission ended before the nodes first ran. They wait until a person says that they are new.
+// A permission on some disks alone is none, and neither is one that has ended; a wiped disk does not have it any more.
+func TestPermittedBirth(t *testing.T) {
+	late := func(r *rack) {
+		for _, n := range r.nodes {
+			n.edit(func(h *Home) { h.BirthUntil = time.Now().Add(-24 * time.Hour) })
+		}
+	}
+	unborn := func(r *rack) {
+		r.t.Helper()
+		r.never(time.Minute, "born without a word", func() bool {
+			for _, n := range simNames(3) {
+				if r.phaseOf(n).rank() >= Accepted.rank() {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	permit := BirthOrder{Format: Format, Op: PermitBirth}
+	t.Run("by all", func(t *testing.T) {
+		inRack(t, 3, func(r *rack) {
+			late(r)
+			r.start("n0", "n1")
+			r.within(3*time.Second, "n0 waits", r.waits("n0", 15))
+			if h := r.nodes["n0"].report().Plan.Hint; !strings.Contains(h, "etcd-dns recover birth --new") {
+				t.Errorf("the hint is %q", h)
+			}
+			if reply := r.orderBirth("n0", permit); reply.Done || !strings.Contains(reply.Text, "n2") {
+				t.Errorf("without n2: %+v", reply)
+			}
+			r.start("n2")
+			r.within(3*time.Second, "n2 waits", r.waits("n2", 15))
+			r.settled()
+			unborn(r)
+			if reply := r.orderBirth("n1", permit); !reply.Done {
+				t.Fatalf("%+v", reply)
+			}
+			r.within(10*time.Second, "running", r.running(simNames(3)...))
+			r.oneBirth()
+		})
+	})
+	t.Run("by some, then wiped", func(t *testing.T) {
+		inRack(t, 3, func(r *rack) {
+			late(r)
+			r.start()
+			r.within(3*time.Second, "n0 waits", r.waits("n0", 15))
+			for _, name := range []string{"n0", "n1"} {
+				if part, err := r.nodes[name].boot.HandleBirthOrder(r.t.Context(), name, permit); err != nil || !part.OK {
+					t.Fatalf("%+v, %v", part, err)
+				}
+			}
+			unborn(r)
+			r.stop()
+			r.nodes["n0"].disk.wipe()
+			r.nodes["n1"].disk.wipe()
+			r.start()
+			r.within(3*time.Second, "n0 waits again", r.waits("n0", 15))
+			unborn(r)
+		})
+	})
+	t.Run("too late", func(t *testing.T) {
+		inRack(t, 3, func(r *rack) {
+			late(r)
+			r.start("n0", "n1")
+			r.within(3*time.Second, "n0 waits", r.waits("n0", 15))
+			for _, name := range []string{"n0", "n1"} {
+				if part, err := r.nodes[name].boot.HandleBirthOrder(r.t.Context(), name, permit); err != nil || !part.OK {
+					t.Fatalf("%+v, %v", part, err)
+				}
+			}
+			r.stop()
+			time.Sleep(8 * 24 * time.Hour) // of the bubble's clock
+			r.start()
+			r.within(3*time.Second, "n0 waits again", r.waits("n0", 15))
+			if part, err := r.nodes["n2"].boot.HandleBirthOrder(r.t.Context(), "n2", permit); err != nil || !part.OK {
+				t.Fatalf("%+v, %v", part, err)
+			}
+			unborn(r)
+		})
 	})
 }
 

@@ -60,7 +60,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usage{what: err.Error(), hint: cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(newDemo(), newInit(), newRun(), newStatus(), newCheck(), newDelegation(), newZone(), newDNSSEC(), newMember(), newRecover(), newCert(), newGateway(), newGRPCProxy(), newEtcd(), newDiscovery(), newEtcdctl(), newEtcdutl())
+	root.AddCommand(newDemo(), newInit(), newRun(), newStatus(), newCheck(), newDelegation(), newZone(), newDNSSEC(), newMember(), newRecover(), newCert(), newCA(), newGateway(), newGRPCProxy(), newEtcd(), newDiscovery(), newEtcdctl(), newEtcdutl())
 	return root
 }
 
