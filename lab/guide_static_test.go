@@ -55,7 +55,8 @@ func TestGuideStatic(t *testing.T) {
 		}},
 		// etcd 3.7 starts this one, and it and the others log that they do not know each other.
 		guideRow{name: "ConflictingClusterID", then: true, commands: []string{conflicting}, want: fails,
-			says: []string{"conflicting cluster ID to the target cluster (", "etcdctl member add infra3 --peer-urls=http://10.0.1.13:2380"}, after: namesBothIDs},
+			says: []string{"conflicting cluster ID to the target cluster (",
+				"that cluster has http://10.0.1.10:2380, http://10.0.1.11:2380, http://10.0.1.12:2380, and it has http://10.0.1.10:2380, http://10.0.1.11:2380, http://10.0.1.13:2380", "hint: to join that cluster: etcdctl member add infra3 --peer-urls=http://10.0.1.13:2380"}, after: namesBothIDs},
 		guideRow{name: "ConflictingClusterIDShownLater", before: func(g *guide) {
 			g.run(conflicting)
 			g.hears("infra3", "is starting a new election")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ func checkClusterID(ctx context.Context, s *settings, cluster types.URLsMap, tok
 		return nil //nolint:nilerr // etcd says it
 	}
 	id := own.ID().String()
-	same, other, at := 0, "", ""
+	same, other, at := 0, identity{}, ""
 	for u, got := range askPeers(ctx, s, cluster) {
 		switch got.cluster {
 		case "":
@@ -40,14 +41,32 @@ func checkClusterID(ctx context.Context, s *settings, cluster types.URLsMap, tok
 				return err
 			}
 		default:
-			other, at = got.cluster, u
+			other, at = got, u
 		}
 	}
-	if other == "" || same > 0 {
+	if at == "" || same > 0 {
 		return nil
 	}
-	return &Problem{What: fmt.Sprintf("conflicting cluster ID to the target cluster (%s != %s): %s says the first, and the second follows from --initial-cluster and --initial-cluster-token here. Exiting.", other, id, at),
-		Fix: fmt.Sprintf("to join that cluster: etcdctl member add %s --peer-urls=%s, and start with what it prints; else correct --initial-cluster", s.get("name"), s.get("initial-advertise-peer-urls"))}
+	return &Problem{What: fmt.Sprintf("conflicting cluster ID to the target cluster (%s != %s): %s says the first, and the second is what this member makes of its peers' URLs and its token: %s. Exiting.",
+		other.cluster, id, at, differ(cluster.URLs(), other.members)),
+		Fix: fmt.Sprintf("to join that cluster: etcdctl member add %s --peer-urls=%s, and start with what it prints; else correct what differs", s.get("name"), s.get("initial-advertise-peer-urls"))}
+}
+
+// differ says in what IDs differ: they are made from peer URLs and a token (membership.NewMember).
+func differ(own []string, members []membership.Member) string {
+	var theirs []string
+	for _, m := range members {
+		theirs = append(theirs, m.PeerURLs...)
+	}
+	slices.Sort(theirs)
+	slices.Sort(own)
+	switch {
+	case len(theirs) == 0:
+		return "it has " + strings.Join(own, ", ")
+	case slices.Equal(theirs, own):
+		return "the URLs are the same, so that the token is another one, or the cluster was changed since its birth"
+	}
+	return fmt.Sprintf("that cluster has %s, and it has %s", strings.Join(theirs, ", "), strings.Join(own, ", "))
 }
 
 // checkBlank: a member that has served and lost its disk has forgotten what it acknowledged and whom it voted for. etcd

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 )
 
 // fakePeer answers /members with a cluster's ID and, if members is set, that list.
@@ -124,4 +126,22 @@ func TestBlankMember(t *testing.T) {
 	checked(t, args, "", "")
 	p.members.Store([]member{{ID: id, PeerURLs: []string{"http://127.0.0.1:1"}, ClientURLs: []string{"http://127.0.0.1:2"}}})
 	checked(t, args, "member ", "")
+}
+
+// What differs is said, not only that something does.
+func TestDiffer(t *testing.T) {
+	list := []membership.Member{{RaftAttributes: membership.RaftAttributes{PeerURLs: []string{"http://b:1"}}}, {RaftAttributes: membership.RaftAttributes{PeerURLs: []string{"http://a:1"}}}}
+	for _, c := range []struct {
+		own     []string
+		members []membership.Member
+		want    string
+	}{
+		{[]string{"http://a:1", "http://b:1"}, list, "the URLs are the same, so that the token is another one, or the cluster was changed since its birth"},
+		{[]string{"http://c:1", "http://a:1"}, list, "that cluster has http://a:1, http://b:1, and it has http://a:1, http://c:1"},
+		{[]string{"http://a:1"}, nil, "it has http://a:1"},
+	} {
+		if got := differ(c.own, c.members); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
 }
