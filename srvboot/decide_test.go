@@ -256,6 +256,8 @@ func decideCases() []struct {
 			seen("n1", Sighting{MemberID: "00000000000000aa", Life: 9, Boot: "bootX", Index: 99})}},
 		{"9 just started, nobody answers yet", []mod{disk(HasMember), own(Running), began(9 * time.Second), silent("n1", "x"), silent("n2", "x")}},
 		{"9 just started, one of two others answers", []mod{disk(HasMember), own(Running), began(0), silent("n2", "x")}},
+		{"9 just started, one of two others answers and has not read its memory", []mod{disk(HasMember), own(Running), began(0), silent("n2", "x"),
+			theirs("n1", func(s *State) { s.Phase = "" })}},
 		{"9 just started, one of four others answers", []mod{disk(HasMember), own(Running), began(0), theirs("n1", serving(five)), silent("n2", "x")}},
 		{"9 ten seconds alone", []mod{disk(HasMember), own(Running), began(10 * time.Second), silent("n1", "x"), silent("n2", "x")}},
 		{"9 a single member asks nobody", []mod{disk(HasMember), alone, own(Running), began(0)}},

@@ -114,6 +114,10 @@ func (m *simMember) live() {
 		case <-time.After(wait):
 		}
 		m.n.r.mu.Lock()
+		if m.n.run != m { // it ended at this very moment, and writes nothing any more
+			m.n.r.mu.Unlock()
+			return
+		}
 		m.ready = true
 		c := m.n.r.clusters[m.cluster]
 		c.ran[m.id] = true

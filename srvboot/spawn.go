@@ -75,7 +75,8 @@ func heard(s *situation) (Plan, bool) {
 	var missing []string
 	names := s.electorate()
 	for _, n := range names {
-		if n != s.f.Home.Node && !slices.ContainsFunc(s.fresh, func(a Answer) bool { return a.Node == n }) {
+		// Without a phase it has not read its memory, or cannot.
+		if n != s.f.Home.Node && !slices.ContainsFunc(s.fresh, func(a Answer) bool { return a.Node == n && a.State.Phase != "" }) {
 			missing = append(missing, n)
 		}
 	}
