@@ -113,13 +113,14 @@ func (p *places) snapshot() roster.Places {
 	return maps.Clone(p.known)
 }
 
-// fill adds the addresses of the nodes that the Corefile gives none. What it gives to one node, no other has.
+// fill adds the addresses of the nodes whose lines give none. What the Corefile gives to one node, none of these has. A node without
+// a line keeps what it was last published with, as its member may still be there.
 func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		if line, _ := o.node(n.Name); len(line.Addrs) > 0 {
+		if line, has := o.node(n.Name); !has || len(line.Addrs) > 0 {
 			continue
 		}
 		if at, ok := p.known[n.Name]; ok {

@@ -30,9 +30,11 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 	var opt *dns.OPT
 	if asked := r.IsEdns0(); asked != nil {
 		opt = answerOPT(asked, a, proto)
-		defer asked.SetUDPSize(front.MaxUDPSize) // see answerOPT
 	}
 	fit(m, budget(r, opt, proto))
+	if asked := r.IsEdns0(); asked != nil {
+		asked.SetUDPSize(sizeFor(m, asked))
+	}
 	if opt != nil {
 		// RFC 6891 §6.1.1: an answer carries OPT if and only if the query did.
 		m.Extra = append(m.Extra, opt)
@@ -44,8 +46,6 @@ func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 // would give its options and its Z bits back (RFC 6891 §6.1.2 and §6.1.4).
 func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-	// RFC 6891 §6.2.3: the size is this server's own. CoreDNS copies the query's into it, so that one is set to ours, too, once
-	// the answer has been made to fit.
 	opt.SetUDPSize(front.MaxUDPSize)
 	// RFC 3225 §3: the DO bit is copied into the answer.
 	opt.SetDo(asked.Do())
@@ -61,6 +61,16 @@ func answerOPT(asked *dns.OPT, a Answer, proto string) *dns.OPT {
 		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: a.EDE, ExtraText: a.EDEText})
 	}
 	return opt
+}
+
+// sizeFor is the size that a query is to have once its answer fits. RFC 6891 §6.2.3: the one in the answer is this server's own, and
+// CoreDNS copies it from the query. But it compresses only what does not fit the query's size (dns.Msg.Truncate), so an answer
+// that fits by compression alone needs that (§6.2.4: below 512 it counts as 512).
+func sizeFor(m *dns.Msg, asked *dns.OPT) uint16 {
+	if !m.Compress {
+		return front.MaxUDPSize
+	}
+	return min(max(asked.UDPSize(), dns.MinMsgSize), front.MaxUDPSize)
 }
 
 // budget returns how many octets the answer may have before opt, a TSIG and an NSID are added to it.

@@ -115,6 +115,9 @@ func FuzzBothWays(f *testing.F) {
 		if err := want.Unpack(packed); err != nil {
 			t.Fatal(err)
 		}
+		if opt := want.IsEdns0(); opt != nil && rec.Msg.Compress && opt.UDPSize() <= front.MaxUDPSize {
+			opt.SetUDPSize(front.MaxUDPSize) // CoreDNS needs the query's to compress, see zone's sizeFor
+		}
 		if a, b := meaning(got), meaning(want); a != b {
 			t.Fatalf("query\n%v\nthe front says\n%s\nthe handler says\n%s", q, a, b)
 		}
