@@ -4,12 +4,15 @@ package lab
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +46,23 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(processDir()) }()
+	if err := moreAtATime(); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+		return 1
+	}
 	return m.Run()
+}
+
+// moreAtATime has half as many racks again at a time as there are processors, unless -parallel says how many: racks wait more than they
+// work.
+func moreAtATime() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa((3*runtime.GOMAXPROCS(0)+1)/2))
 }
 
 // tools are the programs that the lab runs, all of them installed by lab/install.sh.

@@ -113,18 +113,16 @@ func (p *places) snapshot() roster.Places {
 	return maps.Clone(p.known)
 }
 
-// fill adds the addresses of the nodes whose lines give none. What the Corefile gives to one node, none of these has. A node without
-// a line keeps what it was last published with, as its member may still be there.
+// fill adds the addresses of the nodes that the Corefile gives none. What it gives to one node, no other that it names has. A node
+// without a line, whose member is still there, may be the one that the line of another name at its address was made from.
 func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		if line, has := o.node(n.Name); !has || len(line.Addrs) > 0 {
-			continue
-		}
-		if at, ok := p.known[n.Name]; ok {
-			n.Addrs = slices.DeleteFunc(slices.Clone(at.Addrs), func(a netip.Addr) bool { return o.holder(a, n.Name) != "" })
+		line, named := o.node(n.Name)
+		if at, ok := p.known[n.Name]; ok && len(line.Addrs) == 0 {
+			n.Addrs = slices.DeleteFunc(slices.Clone(at.Addrs), func(a netip.Addr) bool { return named && o.holder(a, n.Name) != "" })
 		}
 	}
 	return r
@@ -133,7 +131,7 @@ func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
 // conflicts lists nodes that say they are where the Corefile puts somebody else, for status.
 func (p *places) conflicts(o *Options) (out []string) {
 	for name, at := range p.snapshot() {
-		if line, _ := o.node(name); len(line.Addrs) > 0 {
+		if line, named := o.node(name); !named || len(line.Addrs) > 0 {
 			continue
 		}
 		for _, a := range at.Addrs {
