@@ -59,52 +59,62 @@ func (h *hostile) spoofed(t *testing.T) {
 		{"other zones", func(i int) Question { return Question{fmt.Sprintf("n%d.example.net", i), dns.TypeA} }, true, true, node4, false},
 		{"300 names of 1 KiB of TXT, EDNS", func(i int) Question { return Question{fmt.Sprintf("bulk%d.%s", i%300, h.Domain), dns.TypeTXT} }, true, false, node4, false},
 	} {
-		sender := h.forger(t, k.to)
-		packet := func(n int) (src netip.Addr, payload []byte) {
-			src = h.host(victimHost).in(ipv6)
-			if k.to.Is4() {
-				// A /24 for each kind, so that none is limited for another.
-				src = netip.AddrFrom4([4]byte{10, 5, byte(i), 99})
+		flood := func(network int) (limited float64, took time.Duration) {
+			sender := h.forger(t, k.to)
+			before := v.octets.Load()
+			sent, middle, sentMiddle, then := int64(0), int64(0), int64(0), time.Now()
+			pace := time.NewTicker(burst * time.Second / spoofedPace)
+			defer pace.Stop()
+			for n := range spoofedPackets {
+				if n == spoofedPackets/2 {
+					middle, sentMiddle, then = v.octets.Load(), sent, time.Now()
+				}
+				src := h.host(victimHost).in(ipv6)
+				if k.to.Is4() {
+					src = netip.AddrFrom4([4]byte{10, 5, byte(network), 99})
+				}
+				if k.spread {
+					src = netip.AddrFrom4([4]byte{10, 5, byte(network), byte(n)})
+				}
+				payload := forged(t, k.question(n), k.edns, k.do)
+				if err := sender(src, payload); err != nil {
+					t.Fatal(err)
+				}
+				sent += int64(len(payload))
+				if n%burst == 0 {
+					<-pace.C
+				}
 			}
-			if k.spread {
-				src = netip.AddrFrom4([4]byte{10, 5, byte(i), byte(n)})
-			}
-			q := k.question(n)
-			m := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), q.Type)
-			if k.edns {
-				m.SetEdns0(4096, k.do)
-			}
-			b, err := m.Pack()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return src, b
+			took = time.Since(then)
+			got := v.settle(h) - before
+			limited = float64(got-(middle-before)) / float64(sent-sentMiddle)
+			t.Logf("%s: %d octets for %d: %.2f times, %.2f in the second half, of %v", k.what, got, sent, float64(got)/float64(sent), limited, took.Round(time.Millisecond))
+			return limited, took
 		}
-		before := v.octets.Load()
-		sent, middle, sentMiddle := int64(0), int64(0), int64(0)
-		pace := time.NewTicker(burst * time.Second / spoofedPace)
-		for n := range spoofedPackets {
-			if n == spoofedPackets/2 {
-				middle, sentMiddle = v.octets.Load(), sent
-			}
-			src, payload := packet(n)
-			if err := sender(src, payload); err != nil {
-				t.Fatal(err)
-			}
-			sent += int64(len(payload))
-			if n%burst == 0 {
-				<-pace.C
-			}
+		// A /24 for each kind and try, so that none is limited for another. At half the pace, on a machine that has stood still, a
+		// network gets a good part of what it asks for, as it should.
+		limited, took := flood(i)
+		for try := 1; took > spoofedPackets*time.Second/spoofedPace && try < 8; try++ {
+			limited, took = flood(i + 16*try)
 		}
-		pace.Stop()
-		got := v.settle(h) - before
-		all := float64(got) / float64(sent)
-		limited := float64(got-(middle-before)) / float64(sent-sentMiddle)
-		t.Logf("%s: %d octets for %d: %.2f times, %.2f in the second half", k.what, got, sent, all, limited)
 		if limited > maxAmplification {
 			t.Errorf("%s: the victim gets %.1f times what is sent, want %d at most", k.what, limited, maxAmplification)
 		}
 	}
+}
+
+// forged is a packed query.
+func forged(t *testing.T, q Question, edns, do bool) []byte {
+	t.Helper()
+	m := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), q.Type)
+	if edns {
+		m.SetEdns0(4096, do)
+	}
+	b, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // victim counts what arrives at the victim's port.
