@@ -64,15 +64,15 @@ func TestCharters(t *testing.T) {
 func TestImports(t *testing.T) {
 	// package → the packages of this module that it may import
 	down := map[string][]string{
-		"roster": {}, "internal/durable": {}, "internal/ask": {}, "parent": {"internal/ask"},
-		"zone/front": {}, "zone/sign": {}, "zone/xfr": {},
+		"roster": {}, "internal/durable": {}, "internal/ask": {}, "internal/sockets": {}, "parent": {"internal/ask"},
+		"zone/front": {}, "zone/sign": {}, "zone/xfr": {"zone/front"},
 		"zone": {"roster", "internal/durable", "zone/front", "zone/sign", "zone/xfr"}, "certs": {"roster", "internal/durable"}, "srvboot": {"roster", "internal/ask", "internal/durable"},
 		"gossip":  {"roster", "internal/durable"},
 		"follow":  {"roster", "internal/durable"},
 		"gateway": {"internal/ask"}, "gateway/rpcproxy": {"gateway"},
 		"discovery": {}, "stock": {"discovery"},
-		"srvboot/member": {"roster", "srvboot", "internal/ask", "internal/durable"},
-		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "discovery", "internal/ask", "internal/durable"},
+		"srvboot/member": {"roster", "srvboot", "internal/ask", "internal/sockets", "internal/durable"},
+		"node":           {"roster", "zone", "zone/front", "zone/sign", "zone/xfr", "certs", "srvboot", "srvboot/member", "parent", "gossip", "follow", "discovery", "internal/ask", "internal/sockets", "internal/durable"},
 		"cmd/etcd-dns":   {"node", "parent", "certs", "srvboot", "srvboot/member", "gateway", "gateway/rpcproxy", "stock", "discovery", "internal/durable"},
 		"lab":            {}, "bench": {}, "bench/coredns": {}, ".": {"node"},
 	}

@@ -15,12 +15,7 @@ import (
 )
 
 // addrs are this node's addresses: those of its line or, when that gives none, those of its interfaces at the moment.
-func (n *Node) addrs() []netip.Addr {
-	if len(n.line.Addrs) > 0 {
-		return n.line.Addrs
-	}
-	return n.places.of(n.name)
-}
+func (n *Node) addrs() []netip.Addr { return n.addrsOf(n.line) }
 
 // moves reports whether this node goes where its interfaces' addresses go.
 func (n *Node) moves() bool { return len(n.line.Addrs) == 0 }

@@ -1,11 +1,11 @@
 package node
 
 import (
-	"os"
-	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/etcd-dns/etcd-dns/internal/sockets"
 )
 
 // No UDP socket of a door takes a path's MTU from ICMP, neither the fast path's nor CoreDNS's own.
@@ -15,34 +15,24 @@ func TestDoorsIgnorePathMTU(t *testing.T) {
 	}
 	s := startServer(t)
 	s.mustReload("bind 127.0.0.1 ::1") // CoreDNS keeps one socket, and makes another
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for _, e := range entries {
-		fd, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if bound, ok := boundUDP(fd); !ok || bound.Port() != s.port {
-			continue
+	if err := sockets.Each(func(fd int) error {
+		if !isUDP(fd) || sockets.Local(fd).Port() != s.port {
+			return nil
 		}
 		found++
-		v4, _ := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER)
-		family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-		if err != nil {
-			t.Fatal(err)
+		if v4, _ := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER); v4 != unix.IP_PMTUDISC_OMIT {
+			t.Errorf("a socket at %v has IP_MTU_DISCOVER %d", sockets.Local(fd), v4)
 		}
-		if v4 != unix.IP_PMTUDISC_OMIT {
-			t.Errorf("socket %d has IP_MTU_DISCOVER %d", fd, v4)
-		}
-		if family != unix.AF_INET6 {
-			continue
+		if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || family != unix.AF_INET6 {
+			return err
 		}
 		if v6, _ := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER); v6 != unix.IPV6_PMTUDISC_OMIT {
-			t.Errorf("socket %d has IPV6_MTU_DISCOVER %d", fd, v6)
+			t.Errorf("a socket at %v has IPV6_MTU_DISCOVER %d", sockets.Local(fd), v6)
 		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	if found < 4 {
 		t.Errorf("%d sockets, want the fast path's and CoreDNS's at two addresses", found)

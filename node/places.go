@@ -173,8 +173,8 @@ func (n *Node) static() roster.Roster {
 	return n.places.fill(o, o.Roster(n.slot))
 }
 
-// askedAt is where a node of the Corefile is, for status.
-func (n *Node) askedAt(l NodeLine) []netip.Addr {
+// addrsOf is where a node of the Corefile is: by its line, or where it was met.
+func (n *Node) addrsOf(l NodeLine) []netip.Addr {
 	if len(l.Addrs) > 0 {
 		return l.Addrs
 	}

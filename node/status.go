@@ -254,7 +254,7 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report, cluster string) []Node
 			continue
 		}
 		ns := NodeStatus{Name: l.Name, Addresses: []string{}, Gossip: n.rumor.word(l.Name)}
-		for _, a := range n.askedAt(l) {
+		for _, a := range n.addrsOf(l) {
 			ns.Addresses = append(ns.Addresses, a.String())
 		}
 		state, reachable := rep.State, true

@@ -9,9 +9,6 @@ import (
 	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
-// nsidRoom is kept free for the option that plugin nsid adds behind our back.
-const nsidRoom = 4 + front.MaxNSID
-
 // reply turns an answer into a message for the asker of r that fits its transport.
 func reply(r *dns.Msg, a Answer, proto string) *dns.Msg {
 	m := new(dns.Msg)
@@ -88,9 +85,7 @@ func budget(r *dns.Msg, opt *dns.OPT, proto string) int {
 	if opt != nil {
 		size -= dns.Len(opt)
 	}
-	if wantsNSID(r) {
-		size -= nsidRoom
-	}
+	size -= front.NSIDRoom(r)
 	if t := r.IsTsig(); t != nil {
 		// RFC 8945 §5.3: the answer is signed with the query's key and algorithm, so its TSIG is as long as the query's;
 		// other data of a BADTIME error has six octets (§5.2.3).
@@ -158,11 +153,6 @@ func soundOPT(r *dns.Msg) bool {
 		}
 	}
 	return true
-}
-
-func wantsNSID(r *dns.Msg) bool {
-	opt := r.IsEdns0()
-	return opt != nil && has(opt, dns.EDNS0NSID)
 }
 
 func has(opt *dns.OPT, code uint16) bool {

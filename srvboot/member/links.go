@@ -3,13 +3,13 @@ package member
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/etcd-dns/etcd-dns/internal/sockets"
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
 
@@ -28,22 +28,17 @@ const (
 // heard over the other one: etcd dials again, by whatever address answers, only when a connection ends.
 func probeLinks(members []srvboot.MemberEntry) error {
 	ports := peerPorts(members)
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return fmt.Errorf("list the sockets: %w", err)
-	}
-	for _, e := range entries {
-		fd, err := strconv.Atoi(e.Name())
-		if err != nil || !slices.Contains(ports, remotePort(fd)) {
-			continue
+	return sockets.Each(func(fd int) error {
+		if !slices.Contains(ports, int(sockets.Remote(fd).Port())) {
+			return nil
 		}
 		for option, value := range map[int]int{unix.TCP_KEEPIDLE: int(silentFor.Seconds()), unix.TCP_KEEPINTVL: int(probeEvery.Seconds()), unix.TCP_KEEPCNT: maxProbes} {
-			if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, value); err != nil && remotePort(fd) != 0 {
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, value); err != nil && sockets.Remote(fd).IsValid() {
 				return fmt.Errorf("have the kernel probe a connection to another member: %w", err)
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // peerPorts are where members listen to each other.
@@ -60,13 +55,4 @@ func peerPorts(members []srvboot.MemberEntry) (ports []int) {
 		}
 	}
 	return ports
-}
-
-// remotePort is the port at the other end of a connection, 0 if the descriptor is none.
-func remotePort(fd int) int {
-	peer, err := unix.Getpeername(fd)
-	if err != nil {
-		return 0
-	}
-	return int(addrPort(peer).Port())
 }

@@ -2,6 +2,7 @@ package front
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/miekg/dns"
 )
@@ -12,6 +13,14 @@ const optLen = 11
 // MaxNSID is the longest NSID in octets: a host name (HOST_NAME_MAX of Linux). 512 octets hold it, every other option and the
 // longest question.
 const MaxNSID = 64
+
+// NSIDRoom is how many octets an answer to r is to leave free for the identity that plugin nsid adds behind the zone's back.
+func NSIDRoom(r *dns.Msg) int {
+	if opt := r.IsEdns0(); opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID }) {
+		return 4 + MaxNSID
+	}
+	return 0
+}
 
 // query is what the engine reads of a packet.
 type query struct {

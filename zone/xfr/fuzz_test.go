@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // wire is a writer that verifies as dns.Server does, and keeps what is sent.
@@ -86,7 +88,7 @@ func FuzzTransferRequest(f *testing.F) {
 			if len(m.Answer) > 0 && (!open || w.status != nil || last.Rcode != dns.RcodeSuccess) {
 				t.Errorf("records for the unsigned request\n%v", before)
 			}
-			if udp && m.Len() > maxUDPSize {
+			if udp && m.Len() > front.MaxUDPSize {
 				t.Errorf("%d octets over UDP", m.Len())
 			}
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 // peer is a writer whose peer takes each message with records when it is let to.
@@ -183,7 +185,7 @@ func TestLimitsAsDocumented(t *testing.T) {
 	}
 	for _, want := range []string{
 		fmt.Sprintf("| transfers | %d at a time, %d of one address, %.0f minutes |", maxTransfers, maxPerSource, longest.Minutes()),
-		fmt.Sprintf("with %d as this server's size", maxUDPSize),
+		fmt.Sprintf("with %d as this server's size", front.MaxUDPSize),
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("docs/dns.md lacks %q", want)
@@ -200,8 +202,8 @@ func TestRoomForNSID(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			q := ixfr(8).SetEdns0(4096, false)
 			n := 1 // as many records as just fit
-			for m := new(dns.Msg); m.Len() <= maxUDPSize; n++ {
-				m = new(dns.Msg).SetReply(q).SetEdns0(maxUDPSize, false)
+			for m := new(dns.Msg); m.Len() <= front.MaxUDPSize; n++ {
+				m = new(dns.Msg).SetReply(q).SetEdns0(front.MaxUDPSize, false)
 				m.Compress, m.Answer = true, slices.Concat([]dns.RR{soa(10)}, numbered(n), []dns.RR{soa(10)})
 			}
 			f := serve(t, newZone(10, numbered(n-2), nil), everyone)

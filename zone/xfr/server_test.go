@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 var everyone = Policy{Any: true, Unsigned: true}
@@ -107,7 +109,7 @@ func checkAnswer(t *testing.T, q, got *dns.Msg) {
 	want := 0
 	if asked := q.IsEdns0(); asked != nil {
 		want++
-		if opt := got.IsEdns0(); opt == nil || opt.Do() != asked.Do() || opt.UDPSize() != maxUDPSize {
+		if opt := got.IsEdns0(); opt == nil || opt.Do() != asked.Do() || opt.UDPSize() != front.MaxUDPSize {
 			t.Errorf("OPT %v", opt)
 		}
 	}

@@ -3,28 +3,18 @@ package xfr
 import (
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/etcd-dns/etcd-dns/zone/front"
 )
 
 const (
 	// messageSize is how many octets of records go into one message, counted without compression. Compression pointers
 	// reach 16 KiB (RFC 1035 §4.1.4), and a message in memory twice is nothing.
 	messageSize = 16 << 10
-	// maxUDPSize is the largest message over UDP: what fits an IPv6 path MTU of 1280 (DNS flag day 2020).
-	maxUDPSize = 1232
 )
-
-// nsidRoom is kept free for the option that a server adds to the answer to who asks for its identity (RFC 5001): four octets and
-// 64 of a host name, which is the longest that a node takes.
-const nsidRoom = 4 + 64
-
-func wantsNSID(r *dns.Msg) bool {
-	opt := r.IsEdns0()
-	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID })
-}
 
 // transfer is one request on its way.
 type transfer struct {
@@ -174,23 +164,21 @@ func (t *transfer) send(batch []dns.RR) error {
 func (t *transfer) datagram(kind Kind, soa *dns.SOA, records iter.Seq[dns.RR]) {
 	budget := dns.MinMsgSize // RFC 1035 §4.2.1
 	if opt := t.r.IsEdns0(); opt != nil {
-		budget = int(min(max(opt.UDPSize(), dns.MinMsgSize), maxUDPSize)) // RFC 6891 §6.2.3
+		budget = int(min(max(opt.UDPSize(), dns.MinMsgSize), front.MaxUDPSize)) // RFC 6891 §6.2.3
 	}
 	if sig := t.r.IsTsig(); sig != nil {
 		budget -= dns.Len(sig) // RFC 8945 §5.3: ours has the same key and algorithm
 	}
-	if wantsNSID(t.r) {
-		budget -= nsidRoom
-	}
+	budget -= front.NSIDRoom(t.r)
 	var batch []dns.RR
 	for rr := range records {
 		// The smallest record has 12 octets (RFC 1035 §4.1.3), so no more of them fit.
-		if batch = append(batch, rr); len(batch) > maxUDPSize/12 {
+		if batch = append(batch, rr); len(batch) > front.MaxUDPSize/12 {
 			break
 		}
 	}
 	m := t.unsigned(batch)
-	if len(batch) > maxUDPSize/12 || m.Len() > budget {
+	if len(batch) > front.MaxUDPSize/12 || m.Len() > budget {
 		t.one(Retry, []dns.RR{soa})
 		return
 	}
@@ -235,7 +223,7 @@ func (t *transfer) addOPT(m *dns.Msg, options ...dns.EDNS0) {
 		return
 	}
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}, Option: options}
-	opt.SetUDPSize(maxUDPSize)
+	opt.SetUDPSize(front.MaxUDPSize)
 	opt.SetDo(asked.Do())
 	m.Extra = append(m.Extra, opt)
 }
