@@ -17,8 +17,16 @@ import (
 )
 
 const (
-	// spoofedPackets are sent of each kind, at spoofedPace a second: 25 times of what a source gets answered.
-	spoofedPackets, spoofedPace = 2500, 5000
+	// spoofedPace is how many packets are sent a second: 25 times of what a source gets answered for one name, five times of what a
+	// network gets in all.
+	spoofedPace = 5000
+	// spoofedLead are sent until a flood is limited for certain: what a network gets in two seconds, as the lead may begin in one and
+	// end in the next, and a second's debt.
+	spoofedLead = 3000
+	// spoofedPackets are sent then.
+	spoofedPackets = 1250
+	// maxSpoofed is the time from the lead on in which its debt holds.
+	maxSpoofed = 900 * time.Millisecond
 	// burst is how many are sent at once.
 	burst = 50
 	// maxAmplification is how many octets of answers the victim may get for one that the attacker sends.
@@ -61,40 +69,43 @@ func (h *hostile) spoofed(t *testing.T) {
 	} {
 		flood := func(network int) (limited float64, took time.Duration) {
 			sender := h.forger(t, k.to)
-			before := v.octets.Load()
-			sent, middle, sentMiddle, then := int64(0), int64(0), int64(0), time.Now()
-			pace := time.NewTicker(burst * time.Second / spoofedPace)
-			defer pace.Stop()
-			for n := range spoofedPackets {
-				if n == spoofedPackets/2 {
-					middle, sentMiddle, then = v.octets.Load(), sent, time.Now()
+			send := func(packets int) (octets int64) {
+				pace := time.NewTicker(burst * time.Second / spoofedPace)
+				defer pace.Stop()
+				for n := range packets {
+					src := h.host(victimHost).in(ipv6)
+					if k.to.Is4() {
+						src = netip.AddrFrom4([4]byte{10, 5, byte(network), 99})
+					}
+					if k.spread {
+						src = netip.AddrFrom4([4]byte{10, 5, byte(network), byte(n)})
+					}
+					payload := forged(t, k.question(n), k.edns, k.do)
+					if err := sender(src, payload); err != nil {
+						t.Fatal(err)
+					}
+					octets += int64(len(payload))
+					if n%burst == 0 {
+						<-pace.C
+					}
 				}
-				src := h.host(victimHost).in(ipv6)
-				if k.to.Is4() {
-					src = netip.AddrFrom4([4]byte{10, 5, byte(network), 99})
-				}
-				if k.spread {
-					src = netip.AddrFrom4([4]byte{10, 5, byte(network), byte(n)})
-				}
-				payload := forged(t, k.question(n), k.edns, k.do)
-				if err := sender(src, payload); err != nil {
-					t.Fatal(err)
-				}
-				sent += int64(len(payload))
-				if n%burst == 0 {
-					<-pace.C
-				}
+				return octets
 			}
+			before := v.octets.Load()
+			lead := send(spoofedLead)
+			then := time.Now()
+			middle := v.settle(h)
+			sent := send(spoofedPackets)
 			took = time.Since(then)
-			got := v.settle(h) - before
-			limited = float64(got-(middle-before)) / float64(sent-sentMiddle)
-			t.Logf("%s: %d octets for %d: %.2f times, %.2f in the second half, of %v", k.what, got, sent, float64(got)/float64(sent), limited, took.Round(time.Millisecond))
+			got := v.settle(h)
+			limited = float64(got-middle) / float64(sent)
+			t.Logf("%s: %d octets for %d: %.2f times; once limited %.2f, in %v", k.what, got-before, lead+sent, float64(got-before)/float64(lead+sent), limited, took.Round(time.Millisecond))
 			return limited, took
 		}
-		// A /24 for each kind and try, so that none is limited for another. At half the pace, on a machine that has stood still, a
-		// network gets a good part of what it asks for, as it should.
+		// A /24 for each kind and try, so that none is limited for another. On a machine that has stood still the debt of the lead may
+		// be paid, and a network gets its rate again, as it should.
 		limited, took := flood(i)
-		for try := 1; took > spoofedPackets*time.Second/spoofedPace && try < 8; try++ {
+		for try := 1; took > maxSpoofed && try < 8; try++ {
 			limited, took = flood(i + 16*try)
 		}
 		if limited > maxAmplification {
