@@ -50,6 +50,8 @@ type tcp struct {
 	maxConns, maxPerSource int
 	idle, write            time.Duration
 
+	gathering gathering
+
 	large chan struct{} // one for each large buffer in use
 	ticks atomic.Uint64 // orders connections by when they became idle or stalled
 	wg    sync.WaitGroup

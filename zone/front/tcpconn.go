@@ -44,6 +44,8 @@ type tcpConn struct {
 	n      int                // octets in in
 	out    *[outBuffer]byte   // nil when nothing waits to be written
 	w      int                // octets in out
+	// pipelined is how many queries came in together, the last time.
+	pipelined int
 }
 
 func newTCPConn(t *tcp, conn net.Conn) *tcpConn {

@@ -35,6 +35,9 @@ func (c *tcpConn) take() bool {
 			return false
 		}
 		c.postpone()
+		if c.pipelined >= tcpGatherFrom {
+			c.t.gathering.wait()
+		}
 	}
 	return c.fitBuffer()
 }
@@ -54,7 +57,9 @@ func (c *tcpConn) complete(off int) int {
 func (c *tcpConn) answerAll() bool {
 	c.t.shared.Clock.Set(time.Now())
 	off := 0
+	c.pipelined = 0
 	for end := c.complete(0); end > 0; end = c.complete(off) {
+		c.pipelined++
 		if !c.answer(c.in[off+prefixLen : end]) {
 			return false
 		}

@@ -4,20 +4,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
-	"unsafe"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// gatherFrom is the size of a batch from which on a reader counts as busy. A busy reader that has emptied its socket
-	// waits gatherTime, to which the kernel adds some 50 µs, before it looks again: each system call then serves several
-	// queries, and clients are woken less often. It is what network cards call interrupt moderation. At 100,000 queries
-	// per second it saves three tenths of the CPU time of a query; a client that asks one thing at a time never meets it.
-	gatherFrom = 3
-	gatherTime = 20 * time.Microsecond
 	// maxGathers is after how many waits a busy reader lets others have its processor: a few milliseconds.
 	maxGathers = 32
 	// maxErrors is how many times in a row recvmmsg may fail before the front gives up.
@@ -64,12 +56,6 @@ func (s *udpSocket) drain() {
 			}
 		}
 	})
-}
-
-// gather waits a moment for more queries.
-func gather() {
-	wait := unix.NsecToTimespec(gatherTime.Nanoseconds())
-	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&wait)), 0, 0) // a signal ends it early, which is no harm
 }
 
 // cycle receives one batch, answers it, and returns how many messages it had: fewer than batchSize when nothing waits
