@@ -99,6 +99,7 @@ func BenchmarkRackReplace(b *testing.B) {
 	for b.Loop() {
 		victim := l.Names()[round%3]
 		round++
+		l.unchanged(b)
 		l.Kill(victim)
 		l.Wipe(victim)
 		began := time.Now()
@@ -108,6 +109,22 @@ func BenchmarkRackReplace(b *testing.B) {
 		l.WaitHealthy()
 	}
 	reportTimes(b, took)
+}
+
+// unchanged waits until the membership has not changed for the ten seconds that a replacement asks for (R10): disks are not lost
+// sooner one after the other, or a person looks.
+func (l *Lab) unchanged(b *testing.B) {
+	b.Helper()
+	list, since := "", time.Time{}
+	l.Wait("the membership has settled", healthyLimit, func() error {
+		if now := fmt.Sprint(l.memberIDs("infra0")); now != list {
+			list, since = now, time.Now()
+		}
+		if d := time.Since(since); d < 10*time.Second {
+			return errorf("it has been the same for %v", d)
+		}
+		return nil
+	})
 }
 
 // fill puts that many octets into the cluster, as values of 256 KiB that no compression makes smaller.

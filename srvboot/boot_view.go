@@ -160,30 +160,21 @@ func entryNode(e MemberEntry) string {
 	return strings.TrimSuffix(label, "-peer")
 }
 
-// listDate dates the own member's list. The index is that of the second report with the same list: the list was the
-// same before and after that index was read, so it was the list at that index. It stays until the list changes, since
-// the zone changes with it.
+// listDate dates the own member's list. The index is the first that the member gave it (MemberState.Listed). It stays until the
+// list changes, since the zone changes with it.
 type listDate struct {
 	entries []MemberEntry
 	index   uint64
-	sight   int
 }
 
 func (l *listDate) take(s MemberState) {
-	if len(s.Members) == 0 {
-		return
-	}
-	if !reflect.DeepEqual(l.entries, s.Members) {
-		*l = listDate{entries: slices.Clone(s.Members), index: s.Applied}
-	}
-	l.sight++
-	if l.sight == 2 {
-		l.index = s.Applied
+	if s.Listed > 0 && len(s.Members) > 0 && !reflect.DeepEqual(l.entries, s.Members) {
+		*l = listDate{entries: slices.Clone(s.Members), index: s.Listed}
 	}
 }
 
 func (l *listDate) view(h Home, g Genesis) roster.View {
-	if l.sight < 2 {
+	if l.index == 0 {
 		return roster.View{Cluster: h.SrvName}
 	}
 	v := roster.View{Cluster: h.SrvName, Knowledge: roster.Born, Generation: g.Generation, Index: l.index}

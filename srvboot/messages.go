@@ -98,8 +98,10 @@ type MemberState struct {
 	Serving bool `json:"serving"`
 	// Hung says that the process has said nothing for two seconds; the rest of the state is as old as that.
 	Hung bool `json:"hung,omitempty"`
-	// Members is the member's own applied member list.
+	// Members is the member's own applied member list. Listed is an applied index at which it was the list, 0 while that is not
+	// known for certain.
 	Members []MemberEntry `json:"members,omitempty"`
+	Listed  uint64        `json:"listed,omitempty"`
 	// Commit is the highest committed raft index, Alarms are etcd's, such as NOSPACE, and Links what a leader knows of the
 	// others; nobody else has any.
 	Commit uint64   `json:"commit,omitempty"`

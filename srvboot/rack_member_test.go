@@ -221,6 +221,7 @@ func (m *simMember) State() (MemberState, bool) {
 		c.commit = 20
 	}
 	m.n.logs(c)
+	s.Listed = c.commit
 	s.Serving, s.Applied, s.Commit, s.Leader = !own.IsLearner, c.commit, c.commit, leader
 	if leader == m.id {
 		for _, e := range c.list {

@@ -11,6 +11,8 @@ import (
 const (
 	// quietFor is for how many seconds the leader must have heard nothing of a voter that is replaced.
 	quietFor = 5
+	// saveFrom is after how many of them a snapshot is taken, so that it is there when the others are over.
+	saveFrom = 1
 	// settleFor is how long no membership has changed before a voter is removed.
 	settleFor = 10 * time.Second
 	// otherMachine is how long a claim from another machine than the remembered one waits for a person.
@@ -171,12 +173,16 @@ func (r *reconciler) replace() bool {
 			continue
 		}
 		e := r.f.Self.Members[i]
-		switch why := r.against(a, e); {
+		why := r.against(a, e)
+		link, _ := r.link(e.ID)
+		switch {
 		case why != "":
 			r.wait(a.Node, "voter %s is not replaced yet: %s", e.ID, why)
-		case r.f.Saved != e.ID:
+		case link.Quiet >= saveFrom && r.f.Saved != e.ID:
 			r.next.Save = e.ID
 			return true
+		case link.Quiet < quietFor:
+			r.wait(a.Node, "voter %s is not replaced yet: the leader heard of it within the last %d s", e.ID, quietFor)
 		default:
 			r.change(RemoveMember, e, a.Node, "%s proves that it does not hold the data of voter %s", a.Node, e.ID)
 			return true
@@ -185,11 +191,12 @@ func (r *reconciler) replace() bool {
 	return false
 }
 
-// against says what speaks against the removal of a voter whose node claims its place; empty when nothing does.
+// against says what speaks against the removal of a voter whose node claims its place, but for what passes with its silence;
+// empty when nothing does.
 func (r *reconciler) against(a Answer, e MemberEntry) string {
 	f := r.f
 	n := len(f.Self.Members)
-	link, linked := r.link(e.ID)
+	_, linked := r.link(e.ID)
 	connected := r.connected(e.ID)
 	remembered := f.Disk.Seen.Nodes[a.Node].Machine
 	since, claimed := f.ClaimSince[a.Node]
@@ -205,8 +212,6 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 		return "the Corefile says replace manual; to let it in: etcd-dns member replace " + a.Node
 	case !linked:
 		return "the leader has no link to it yet"
-	case link.Quiet < quietFor:
-		return fmt.Sprintf("the leader heard of it within the last %d s", quietFor)
 	case n < 3:
 		return fmt.Sprintf("a cluster of %d cannot lose a voter and take in another", n)
 	case connected < quorum(n) || connected < quorum(n-1):

@@ -93,6 +93,8 @@ func reconcileCases() []struct {
 		{"a blank node, snapshot taken for another", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.Saved = ids["n1"] })}},
 		{"a blank node, no snapshot possible", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.NoSnapshot = "no space left on device" })}},
 		{"a blank node whose member still talks", []leaderMod{lost("n2", 4), saved}},
+		{"a blank node whose member has just talked, no snapshot yet", []leaderMod{lost("n2", 0)}},
+		{"a blank node whose member still talks, no snapshot yet", []leaderMod{lost("n2", 1)}},
 		{"a blank node that no link is known of", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Links = f.Self.Links[:1] })}},
 		{"a blank node, its answer is old", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
 			a := f.Peers["n2"]
@@ -135,7 +137,7 @@ func reconcileCases() []struct {
 		{"a removal that did not take place, of the leader", []leaderMod{tombstone("n0")}},
 		{"a removal that did not take place, and would take the quorum", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
 		{"a new node and a blank one", []leaderMod{asks, lost("n2", 60), saved}},
-		{"a new node and a blank one that waits", []leaderMod{asks, lost("n2", 2)}},
+		{"a new node and a blank one that waits", []leaderMod{asks, lost("n2", 2), saved}},
 		{"a learner is behind", []leaderMod{learns(100, 0)}},
 		{"a learner has just caught up", []leaderMod{learns(4500, 900*time.Millisecond)}},
 		{"a learner has caught up", []leaderMod{learns(4500, time.Second)}},

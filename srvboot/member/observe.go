@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +19,7 @@ const (
 	// sampleEvery is how often the state is read, and membersEvery how often the member list alone. etcd tells of no
 	// change of members, so they are polled; the reads take local locks only.
 	sampleEvery  = 250 * time.Millisecond
-	membersEvery = 20 * time.Millisecond
+	membersEvery = 10 * time.Millisecond
 	// readEvery and readPatience govern the linearizable reads that prove service: a failed one is tried again at once
 	// when the leader changes.
 	readEvery    = time.Second
@@ -39,6 +39,8 @@ type observer struct {
 	lastRead atomic.Pointer[time.Time]
 	// progress is what the leader knows of the others; it belongs to watch.
 	progress progress
+	// seen is the member list at the last look, and stands the last one that was the same at two looks; they belong to watch.
+	seen, stands []srvboot.MemberEntry
 	// kick asks for a sample now; one slot.
 	kick chan struct{}
 }
@@ -95,9 +97,20 @@ func (o *observer) watch(ctx context.Context) error {
 		case <-o.kick:
 		case <-tick.C:
 		case <-members.C:
-			changed = !slices.Equal(srvboot.ListIDs(entries(o.e)), srvboot.ListIDs(state.Members))
+			o.look()
+			changed = !reflect.DeepEqual(o.stands, state.Members) || state.Listed == 0 && len(o.stands) > 0
 		}
 	}
+}
+
+// look looks at the member list alone. etcd changes its list before the index that the change has counts as applied
+// (etcdserver/server.go apply), so a list is dated only when it is seen for the second time.
+func (o *observer) look() {
+	list := entries(o.e)
+	if reflect.DeepEqual(list, o.seen) {
+		o.stands = list
+	}
+	o.seen = list
 }
 
 // probe looks after the connections to other members.
@@ -166,7 +179,9 @@ func (o *observer) sample() srvboot.MemberState {
 	if l := s.Leader(); l != 0 {
 		state.Leader = hexID(uint64(l))
 	}
-	state.Members = entries(o.e)
+	if state.Members = entries(o.e); reflect.DeepEqual(state.Members, o.stands) {
+		state.Listed = state.Applied // it was the list before that index was read, and is after
+	}
 	for _, m := range state.Members {
 		// Server.IsLearner panics until the replay has come to the own member.
 		state.IsLearner = state.IsLearner || m.ID == state.ID && m.IsLearner
