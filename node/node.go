@@ -99,25 +99,28 @@ func Run(ctx context.Context, c Config) error {
 // options returns the Corefile that serves now.
 func (n *Node) options() *Options { return n.opts.Load() }
 
-// slot is a node's fixed number: its place in the bundle. Nodes that the bundle does not know count down from the
+// slots gives nodes their fixed numbers: the place in the bundle. Nodes that the bundle does not know count down from the
 // highest number in the order of their names.
-func (n *Node) slot(name string) int {
-	if s, ok := n.bundle.Slot(name); ok {
-		return s
-	}
-	later := n.options().names()
+func (n *Node) slots() func(name string) int {
+	later := slices.DeleteFunc(n.options().names(), func(name string) bool {
+		_, known := n.bundle.Slot(name)
+		return known
+	})
 	slices.Sort(later)
-	next := roster.MaxSlot
-	for _, l := range later {
-		if l == name {
-			return next
+	return func(name string) int {
+		if s, ok := n.bundle.Slot(name); ok {
+			return s
 		}
-		if _, ok := n.bundle.Slot(l); !ok {
-			next--
+		at, named := slices.BinarySearch(later, name)
+		if !named {
+			at = len(later)
 		}
+		return roster.MaxSlot - at
 	}
-	return next
 }
+
+// slot is this node's number.
+func (n *Node) slot() int { return n.slots()(n.name) }
 
 // run starts everything in order and stops it in the reverse one:
 //

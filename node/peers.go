@@ -37,6 +37,7 @@ type peers struct {
 
 	mu      sync.Mutex
 	clients map[string]*http.Client // by node, guarded by mu
+	unmet   map[string]error        // by node, guarded by mu: why the last attempt to connect failed
 }
 
 func (p *peers) State(ctx context.Context, node string) (s srvboot.State, err error) {
@@ -58,8 +59,15 @@ func (p *peers) Accept(ctx context.Context, node string, req srvboot.Accept) (r 
 	return r, checkState(r.State, node, p.bundle, err)
 }
 
-// DNSSEC returns how a node signs the zone.
+// DNSSEC returns how a node signs the zone. One that could not be connected to the last time is left to State, which
+// is asked anyway.
 func (p *peers) DNSSEC(ctx context.Context, node string) (a dnssecAnswer, err error) {
+	p.mu.Lock()
+	err = p.unmet[node]
+	p.mu.Unlock()
+	if err != nil {
+		return dnssecAnswer{}, err
+	}
 	if err := p.call(ctx, call{node: node, method: http.MethodGet, path: "/v1/dnssec", answer: &a}); err != nil {
 		return dnssecAnswer{}, err
 	}
@@ -177,11 +185,24 @@ func (p *peers) dial(ctx context.Context, network, node string) (net.Conn, error
 	for _, a := range addrs {
 		conn, err := p.dialAt(ctx, network, node, a, askTimeout/time.Duration(len(addrs)))
 		if err == nil {
+			p.met(node, nil)
 			return conn, nil
 		}
 		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	err := errors.Join(errs...)
+	p.met(node, err)
+	return nil, err
+}
+
+// met notes how the last attempt to connect to a node ended.
+func (p *peers) met(node string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.unmet == nil {
+		p.unmet = map[string]error{}
+	}
+	p.unmet[node] = err
 }
 
 func (p *peers) dialAt(ctx context.Context, network, node string, at netip.Addr, within time.Duration) (net.Conn, error) {

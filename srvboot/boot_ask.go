@@ -13,6 +13,8 @@ type peer struct {
 	// again asks once more when the answer under way has come.
 	again bool
 	next  time.Time
+	// unheard counts the questions without an answer since the last one with.
+	unheard int
 	// sent and seen number the questions: an answer to an older question does not replace a newer one.
 	sent, seen uint64
 	// ran is when it last said that its member runs.

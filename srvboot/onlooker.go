@@ -19,7 +19,7 @@ type OnlookerOptions struct {
 	Homes func() []Home
 	// Ask asks a node at its admin port; see Peers.State.
 	Ask func(ctx context.Context, node string) (State, error)
-	// Every is between two questions to a node, Timeout bounds one.
+	// Every is between two questions to a node, up to seldom times as long when it has been silent. Timeout bounds one.
 	Every, Timeout time.Duration
 }
 
@@ -139,7 +139,7 @@ func (w *Onlooker) step(ctx context.Context, now time.Time) (wake time.Time) {
 		}
 		c.home = h
 		for _, p := range c.due(now) {
-			p.next = now.Add(w.o.Every)
+			p.next = now.Add(w.o.Every * p.patience())
 			w.ask(ctx, p)
 		}
 		c.take(c.facts(now), listDate{})
@@ -187,6 +187,19 @@ func (c *lookedAt) due(now time.Time) (out []*peer) {
 	return out
 }
 
+const (
+	// seldom bounds how much less often a silent node is asked; whoever starts is heard of by gossip, which prompts a question.
+	seldom = 5
+	// unheardOften is how many questions go unanswered before a node is asked less often.
+	unheardOften = 3
+)
+
+// patience is how many periods a node is left in peace: a rack with machines that were never bought should cost its nodes
+// little.
+func (p *peer) patience() time.Duration {
+	return time.Duration(min(max(1, p.unheard-unheardOften+1), seldom))
+}
+
 // ask asks beside the loop.
 func (w *Onlooker) ask(ctx context.Context, p *peer) {
 	p.asking = true
@@ -206,10 +219,15 @@ func (p *peer) answered(s State, err error) {
 	if p.again {
 		p.again, p.next = false, time.Time{}
 	}
+	p.unheard++
 	switch {
 	case err != nil:
 		p.Err = err.Error()
 	case s.Node == p.Node && !s.before(p.State):
+		if p.patience() > 1 {
+			p.next = time.Time{} // the pause that began with this question was for a silent node
+		}
+		p.unheard = 0
 		p.At, p.State, p.Err = time.Now(), s, ""
 	}
 }

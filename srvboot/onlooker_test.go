@@ -57,12 +57,12 @@ func TestOnlookerHasThreeAnswers(t *testing.T) {
 		r.start("n0", "n1")
 		r.never(15*time.Second, "it denies a cluster of which it has not heard every node", w.seesNot(roster.Unknown))
 		r.start("n2")
-		r.within(2*time.Second, "unborn", w.sees(roster.Unborn, 0))
+		r.within(seldom*time.Second+100*time.Millisecond, "unborn", w.sees(roster.Unborn, 0))
 		r.sever("onlooker", "n1", true)
 		r.never(8*time.Second, "it forgets at once", w.seesNot(roster.Unborn))
 		r.within(4*time.Second, "unknown ten seconds after a node was heard last", w.sees(roster.Unknown, 0))
 		r.sever("onlooker", "n1", false)
-		r.within(2*time.Second, "unborn again", w.sees(roster.Unborn, 0))
+		r.within(seldom*time.Second+100*time.Millisecond, "unborn again", w.sees(roster.Unborn, 0))
 		r.mu.Lock()
 		r.nodes["n2"].failed = nil
 		r.mu.Unlock()
@@ -114,13 +114,47 @@ func TestOnlookerTakesAnswersTogether(t *testing.T) {
 				time.Sleep(late)
 				return State{}, errors.New("connection refused")
 			}})
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 61*time.Second)
 		defer cancel()
 		if err := w.Run(ctx); err != nil {
 			t.Error(err)
 		}
-		if asked < 9*60 || steps > 60 {
-			t.Errorf("%d questions and %d looks in ten seconds, want 540 or more, and 60 at most", asked, steps)
+		// At 0, 1, 2, 3, 4, 6, 9, 13 s and every five seconds from then on.
+		if asked != 17*60 || steps > 2*61 {
+			t.Errorf("%d questions and %d looks in 61 seconds, want 1020, and 122 at most", asked, steps)
+		}
+	})
+}
+
+// A silent node that is heard of is asked at once, and as often as any other when it answers.
+func TestOnlookerAsksSilentNodesSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, up, asked := simHome("", simNames(1)), false, []time.Time{}
+		home.Node = ""
+		w := NewOnlooker(OnlookerOptions{Every: time.Second, Timeout: time.Second,
+			Homes: func() []Home { return []Home{home} },
+			Ask: func(_ context.Context, node string) (State, error) {
+				if asked = append(asked, time.Now()); !up {
+					return State{}, errors.New("no route to host")
+				}
+				return State{Node: node, Run: "1", Bundle: "bundle-1"}, nil
+			}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.Run(ctx) }()
+		time.Sleep(time.Minute + time.Second)
+		synctest.Wait()
+		up, asked = true, nil
+		began := time.Now()
+		w.Prompt("n0")
+		time.Sleep(2500 * time.Millisecond)
+		synctest.Wait()
+		if len(asked) != 4 || asked[0].After(began.Add(20*time.Millisecond)) {
+			t.Errorf("asked %v after it was heard of at %v, want at once, once more, and after each second", asked, began)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }
