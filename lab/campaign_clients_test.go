@@ -39,7 +39,7 @@ const (
 type clients struct {
 	*Lab
 	tls *tls.Config
-	// servers are where they ask for names: the nodes, or the parent of a rack that has no name servers.
+	// servers are the hosts that they ask for names: the nodes, or the parent of a rack that has no name servers.
 	servers []string
 	*record
 	// round names the keys, so that what a put of an earlier round still does is not in the way.
@@ -152,7 +152,7 @@ func (c *clients) discover() (urls []string) {
 
 func (c *clients) lookup(name string, qtype uint16) *dns.Msg {
 	for _, i := range rand.Perm(len(c.servers)) {
-		if m, err := c.Query(clientHost, c.servers[i], name, qtype); err == nil && len(m.Answer) > 0 {
+		if m, err := c.Query(clientHost, c.Addr(c.servers[i]), name, qtype); err == nil && len(m.Answer) > 0 {
 			return m
 		}
 	}

@@ -44,6 +44,7 @@ var faults = []fault{
 	{name: "cut link", weight: 5, stock: true, strike: (*campaign).strikeLink},
 	{name: "cut one way", weight: 5, stock: true, strike: (*campaign).strikeOneWay},
 	{name: "cut node", weight: 4, stock: true, strike: (*campaign).strikeCable},
+	{name: "new address", weight: 4, strike: (*campaign).strikeAddress},
 	{name: "block DNS", weight: 4, strike: (*campaign).strikeDNS},
 	{name: "step clock", weight: 5, strike: (*campaign).strikeClock},
 	{name: "fill disk", weight: 3, strike: (*campaign).strikeFull},

@@ -62,7 +62,7 @@ func (c *campaign) settle() error {
 				return err
 			}
 		}
-		return nil
+		return c.found()
 	})
 	if wrong != nil {
 		return wrong
@@ -77,6 +77,18 @@ func (c *campaign) settle() error {
 	err = poll(healthyLimit, func() error { return c.allSay(c.nodes, c.watch.client, c.targets("client", c.nodes...)) })
 	if err != nil {
 		return fmt.Errorf("%w: %v after all is well: %w", errDNS, healthyLimit, err)
+	}
+	return nil
+}
+
+// found is an error if a node publishes another address of one that roams.
+func (c *campaign) found() error {
+	for _, n := range c.nodes {
+		for _, r := range c.roaming {
+			if got := c.Ask(clientHost, c.Addr(n), r+"."+c.Domain, dns.TypeA); got != c.Addr(r) {
+				return fmt.Errorf("%s says that %s is at %s, want %s", n, r, got, c.Addr(r))
+			}
+		}
 	}
 	return nil
 }

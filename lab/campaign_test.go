@@ -48,6 +48,9 @@ type campaign struct {
 	nodes  []string
 	states map[string]*state
 	watch  *dnsWatch
+	// roaming are those that have their addresses from the network, and moves is how many times one of them got another.
+	roaming []string
+	moves   int
 	// full fills and empties a node's disk, for nodes with a small one.
 	full map[string]func(bool)
 	// acknowledged are all writes that must be there, id the cluster's.
@@ -105,9 +108,14 @@ func newCampaign(t *testing.T, seed uint64, life int, product bool) *campaign {
 	kind := rand.New(rand.NewPCG(seed, 1<<32+uint64(life)))
 	o := Options{Nodes: pick(kind, []int{3, 3, 5}), Later: 1, Clocks: true}
 	small := kind.IntN(3) == 0
+	roams := kind.IntN(2) == 0
 	c := &campaign{product: product, seed: seed, states: map[string]*state{}, full: map[string]func(bool){}, acknowledged: map[string]string{}}
 	if product {
-		o.Edit = func(_, s string) string {
+		if roams {
+			c.roaming = []string{"infra1", "infra2"}
+		}
+		o.Edit = func(n, s string) string {
+			s = fromTheNetwork(c.roaming...)(n, s)
 			if !small {
 				return exempt(s)
 			}
@@ -147,12 +155,9 @@ func (c *campaign) boot(t *testing.T) {
 		c.states[n] = &state{}
 		c.Start(n)
 	}
-	servers := []string{c.Addr(parentHost)}
+	servers := []string{parentHost}
 	if c.product {
-		servers = nil
-		for _, n := range c.Names() {
-			servers = append(servers, c.Addr(n))
-		}
+		servers = c.Names()
 	}
 	var err error
 	if c.clients, err = c.newClients(servers...); err != nil {

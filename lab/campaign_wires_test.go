@@ -2,7 +2,10 @@
 
 package lab
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Faults of what a node stands on: wires, clocks and room on the disk.
 
@@ -36,6 +39,19 @@ func (c *campaign) strikeCable() (string, heal) {
 		c.HealNode(n)
 		c.states[n].cut = false
 	}}
+}
+
+// strikeAddress gives a node another address, which nobody else is told.
+func (c *campaign) strikeAddress() (string, heal) {
+	if len(c.roaming) == 0 {
+		return "", heal{}
+	}
+	n := pick(c.random, c.roaming)
+	c.moves++
+	to := fmt.Sprintf("10.0.2.%d", c.moves)
+	c.watch.excuse(n)
+	c.move(n, to)
+	return n + " " + to, heal{}
 }
 
 func (c *campaign) strikeDNS() (string, heal) {

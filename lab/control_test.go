@@ -47,12 +47,10 @@ func newDisaster(t *testing.T, product bool) *disaster {
 	var servers []string
 	if product {
 		l = New(t, Options{})
-		for _, n := range l.Names() {
-			servers = append(servers, l.Addr(n))
-		}
+		servers = l.Names()
 	} else {
 		l = newStock(t)
-		servers = append(servers, l.Addr(parentHost))
+		servers = []string{parentHost}
 	}
 	var err error
 	if d.clients, err = l.newClients(servers...); err != nil {

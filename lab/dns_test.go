@@ -25,6 +25,15 @@ func (l *Lab) dial(from, addr string) (conn *dns.Conn, err error) {
 	return conn, err
 }
 
+// listen opens a socket on a host.
+func (l *Lab) listen(on string) (conn *net.UDPConn, err error) {
+	err = inNetns(l.host(on).ns, func() (err error) {
+		conn, err = net.ListenUDP("udp", nil)
+		return err
+	})
+	return conn, err
+}
+
 // Query asks the name server at addr from a host, over UDP, once, for at most a second.
 func (l *Lab) Query(from, addr, name string, qtype uint16) (*dns.Msg, error) {
 	conn, err := l.dial(from, addr)

@@ -352,7 +352,7 @@ func (l *Lab) Holds(what string, during time.Duration, cond func() error) {
 func (l *Lab) Names() []string { return slices.Clone(l.names) }
 
 // Addr is the address of the host called name: the IPv4 one if it has one.
-func (l *Lab) Addr(name string) string { return l.host(name).addrs[0].String() }
+func (l *Lab) Addr(name string) string { return l.host(name).at().String() }
 
 // Addrs are the addresses that others know the host by, see Options.
 func (l *Lab) Addrs(name string) (out []string) {

@@ -3,11 +3,14 @@
 package lab
 
 import (
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -29,7 +32,8 @@ type host struct {
 	name string
 	// ns is the network namespace, dir the folder of the host's files.
 	ns, dir string
-	// addrs are its addresses, at most one of each family.
+	// addrs are its addresses, at most one of each family. Only the test's own goroutine changes them; others ask at.
+	mu    sync.Mutex
 	addrs []netip.Addr
 	// clock says that the host has a clock of its own, ahead how far that is ahead of the true time, in nanoseconds.
 	clock bool
@@ -52,6 +56,13 @@ func familyOf(a netip.Addr) string {
 		return ipv4
 	}
 	return ipv6
+}
+
+// at is the host's first address now, for goroutines beside the test's.
+func (h *host) at() netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.addrs[0]
 }
 
 // in is the host's address of a family; the invalid one if it has none, or if there is no host.
@@ -84,6 +95,17 @@ type cut struct {
 	// transport, udp or tcp, is set if one port alone is cut.
 	transport string
 	port      int
+}
+
+// moved is the cut after a host has another address.
+func (c cut) moved(old, to netip.Addr) cut {
+	if c.from == old {
+		c.from = to
+	}
+	if c.to == old {
+		c.to = to
+	}
+	return c
 }
 
 func (n *network) hub() string { return n.prefix + "-hub" }
@@ -195,11 +217,17 @@ func orAll(a netip.Addr) string {
 // remove takes everything away again. Every process is killed, so nothing is left that writes into the lab's folder.
 func (n *network) remove() error { return removeSpaces(n.prefix) }
 
-// move gives a host another IPv4 address in place of its own, as DHCP might.
+// move gives a host another IPv4 address in place of its own, as DHCP might. What is cut stays cut.
 func (l *Lab) move(name, addr string) {
 	l.t.Helper()
 	h, to := l.host(name), netip.MustParseAddr(addr)
 	old := h.in(ipv4)
+	cuts := slices.Collect(maps.Keys(l.net.cuts))
+	for _, c := range cuts {
+		if c.from == old || c.to == old {
+			l.set(c, false)
+		}
+	}
 	for _, err := range []error{
 		ipBatch(h.ns, "addr del "+old.String()+"/32 dev eth0", "addr add "+addr+"/32 dev eth0", "route replace default via 169.254.0.1 dev eth0 onlink"),
 		ipBatch(l.net.hub(), "route del "+old.String()+" dev "+name, "route add "+addr+" dev "+name),
@@ -208,9 +236,12 @@ func (l *Lab) move(name, addr string) {
 			l.t.Fatal(err)
 		}
 	}
-	for i, a := range h.addrs {
-		if a == old {
-			h.addrs[i] = to
+	h.mu.Lock()
+	h.addrs[slices.Index(h.addrs, old)] = to
+	h.mu.Unlock()
+	for _, c := range cuts {
+		if c.from == old || c.to == old {
+			l.set(c.moved(old, to), true)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func BenchmarkRackChange(b *testing.B) {
 	}
 	l.WaitHealthy(running...)
 	l.invite(late)
-	c, err := l.newClients(l.Addrs("infra0")...)
+	c, err := l.newClients("infra0")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func (l *Lab) unchanged(b *testing.B) {
 // fill puts that many octets into the cluster, as values of 256 KiB that no compression makes smaller.
 func (l *Lab) fill(b *testing.B, octets int) {
 	b.Helper()
-	c, err := l.newClients(l.Addrs("infra0")...)
+	c, err := l.newClients("infra0")
 	if err != nil {
 		b.Fatal(err)
 	}

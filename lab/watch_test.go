@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -53,11 +54,11 @@ func (l *Lab) askPatiently(from string, patience time.Duration, questions ...Que
 	l.t.Cleanup(w.Stop)
 	for _, node := range l.names {
 		for _, q := range questions {
-			conn, err := l.dial(from, l.Addr(node))
+			conn, err := l.listen(from)
 			if err != nil {
 				l.t.Fatal(err)
 			}
-			a := &asker{Watcher: w, conn: conn, key: key(node, q), question: q, pending: map[uint16]time.Time{}}
+			a := &asker{Watcher: w, conn: conn, host: l.host(node), key: key(node, q), question: q, pending: map[uint16]time.Time{}}
 			w.wg.Go(a.ask)
 			w.wg.Go(a.listen)
 		}
@@ -65,10 +66,11 @@ func (l *Lab) askPatiently(from string, patience time.Duration, questions ...Que
 	return w
 }
 
-// asker asks one node one question over one socket.
+// asker asks one node one question over one socket, wherever the node is.
 type asker struct {
 	*Watcher
-	conn     *dns.Conn
+	conn     *net.UDPConn
+	host     *host
 	key      string
 	question Question
 	// pending are the questions without an answer yet, by message id, and when they were sent; Watcher.mu guards it.
@@ -93,7 +95,9 @@ func (a *asker) ask() {
 			}
 		}
 		a.mu.Unlock()
-		_ = a.conn.WriteMsg(q) // a closed port refuses; that is silence
+		if b, err := q.Pack(); err == nil {
+			_, _ = a.conn.WriteToUDPAddrPort(b, netip.AddrPortFrom(a.host.at(), 53)) // no route is silence
+		}
 		select {
 		case <-a.stop:
 			return
@@ -104,13 +108,15 @@ func (a *asker) ask() {
 
 // listen notes the answers until the socket is closed.
 func (a *asker) listen() {
+	b := make([]byte, dns.MaxMsgSize)
 	for {
-		m, err := a.conn.ReadMsg()
+		n, _, err := a.conn.ReadFromUDPAddrPort(b)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil {
-			continue // refused
+		m := new(dns.Msg)
+		if err != nil || m.Unpack(b[:n]) != nil {
+			continue
 		}
 		a.mu.Lock()
 		if sent, ok := a.pending[m.Id]; ok {
