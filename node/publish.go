@@ -2,18 +2,14 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/etcd-dns/etcd-dns/internal/durable"
 	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/srvboot"
 	"github.com/etcd-dns/etcd-dns/zone"
@@ -28,20 +24,6 @@ const publishTimeout = 10 * time.Second
 
 // publishTick re-judges what ages without an event: answers that went stale.
 const publishTick = 250 * time.Millisecond
-
-// rosterFormat is the version of roster.json.
-const rosterFormat = 1
-
-// savedRoster is roster.json: the newest view of each cluster that this node published, so that a restarted node
-// serves a complete set before anyone else answers.
-type savedRoster struct {
-	Format int           `json:"format"`
-	Views  []roster.View `json:"views"`
-	// Nodes are those of the members, so that a name stays an address when its node line goes.
-	Nodes []roster.Node `json:"nodes"`
-	// Places are where nodes were seen that have their addresses from the network.
-	Places roster.Places `json:"places,omitempty"`
-}
 
 // publisher owns the line roster → compile → swap: one goroutine, level-triggered.
 type publisher struct {
@@ -73,27 +55,6 @@ type errand struct {
 func newPublisher(n *Node, z *zone.Publisher) *publisher {
 	return &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
 		asks: make(chan errand), prompts: newPrompt(), settling: map[string]*settling{}}
-}
-
-// load reads the last good roster. A damaged file is logged and left out: the other nodes and the marker know too.
-func (p *publisher) load() {
-	text, err := os.ReadFile(p.file)
-	if errors.Is(err, os.ErrNotExist) {
-		return
-	}
-	var s savedRoster
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
-	if err == nil && s.Format > rosterFormat {
-		err = fmt.Errorf("format %d is newer than %d", s.Format, rosterFormat)
-	}
-	if err != nil {
-		p.log.Error("the last good roster cannot be used", zap.String("file", p.file), zap.Error(err))
-		return
-	}
-	p.views, p.nodes, p.places = s.Views, s.Nodes, s.Places
-	p.node.places.recall(s.Places)
 }
 
 // publish serves a view and returns when it is served and saved. The boot loop calls it before it spawns a member.
@@ -205,121 +166,6 @@ func unrecorded(z *zone.Publisher) error {
 		return fmt.Errorf("the zone is served, but a start of this node would not know its serial: %w", err)
 	}
 	return nil
-}
-
-// save keeps the newest born view of each cluster.
-func (p *publisher) save(r roster.Roster) error {
-	var views []roster.View
-	for _, c := range r.Clusters {
-		if c.Knowledge == roster.Born && !c.Outside { // lists that are followed have files of their own
-			views = append(views, roster.View{Cluster: c.Name, Knowledge: c.Knowledge, Generation: c.Generation, Index: c.Index, Members: members(c)})
-		}
-	}
-	nodes, places := memberNodes(r), p.node.places.snapshot()
-	samePlaces := maps.EqualFunc(places, p.places, roster.Place.Equal)
-	if len(views) == 0 || sameLists(views, p.views) && samePlaces {
-		return nil
-	}
-	text, err := json.MarshalIndent(savedRoster{Format: rosterFormat, Views: views, Nodes: nodes, Places: places}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the roster: %w", err)
-	}
-	if err := durable.WriteFile(p.file, text, 0o600); err != nil {
-		return fmt.Errorf("save the last good roster: %w", err)
-	}
-	p.views, p.nodes, p.places = views, nodes, places
-	return nil
-}
-
-// settleTime bounds how long after a birth or a start all members are published as serving. A birth takes a second;
-// until each member was heard once, a smaller set would be a guess.
-const settleTime = 10 * time.Second
-
-// settling is the time in which the client set of a cluster does not follow the members' health yet: a set that grows
-// from one to all while a cluster boots would be a part of it.
-type settling struct {
-	// born is when this run first knew the cluster born; over is set once every member served since, or did not in time.
-	born time.Time
-	over bool
-}
-
-func (s *settling) goesOn() bool { return s != nil && !s.over }
-
-// settle says which clusters have settled.
-func (p *publisher) settle(r roster.Roster, serving func(node string) bool) {
-	for _, c := range r.Clusters {
-		s := p.settling[c.Name]
-		if c.Knowledge != roster.Born || c.Outside || s != nil && s.over {
-			continue
-		}
-		if s == nil {
-			s = &settling{born: time.Now()}
-			p.settling[c.Name] = s
-		}
-		all := !slices.ContainsFunc(c.Members, func(m roster.Member) bool { return !serving(m.Node) })
-		s.over = all || time.Since(s.born) > settleTime
-	}
-}
-
-// lastServing is what client sets fall back on when no member of a cluster serves: the members that this node published
-// last, and those that the other nodes did. The nodes see the last deaths of a cluster in different orders, and end at
-// one set all the same, for a union only grows until all have it.
-func lastServing(last roster.Roster, answers map[string]srvboot.Answer) roster.Roster {
-	last = last.Clone()
-	for _, c := range last.Clusters {
-		for i := range c.Members {
-			m := &c.Members[i]
-			for _, a := range answers {
-				m.Serving = m.Serving || a.Fresh(time.Now(), staleAnswer) && slices.Contains(a.State.Clients[c.Name], m.Node)
-			}
-		}
-	}
-	return last
-}
-
-// withKept adds the nodes of members that the configuration no longer names, with the addresses they had: deleting a
-// node line removes nothing.
-func withKept(r roster.Roster, known []roster.Node) roster.Roster {
-	for _, c := range r.Clusters {
-		for _, m := range c.Members {
-			if _, ok := r.Node(m.Node); ok {
-				continue
-			}
-			if i := slices.IndexFunc(known, func(n roster.Node) bool { return n.Name == m.Node }); i >= 0 {
-				r.Nodes = append(r.Nodes, known[i])
-			}
-		}
-	}
-	return r.Clone()
-}
-
-// memberNodes returns the nodes that the member list of some cluster of the rack names.
-func memberNodes(r roster.Roster) (out []roster.Node) {
-	for _, n := range r.Nodes {
-		if slices.ContainsFunc(r.Clusters, func(c roster.Cluster) bool {
-			return !c.Outside && slices.ContainsFunc(c.Members, func(m roster.Member) bool { return m.Node == n.Name })
-		}) {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-// members returns a cluster's list without the health that belongs to the moment.
-func members(c roster.Cluster) []roster.Member {
-	out := slices.Clone(c.Members)
-	for i := range out {
-		out[i].Serving = false
-	}
-	return out
-}
-
-// sameLists reports whether nothing worth a write changed: the applied index moves with every write to etcd, the
-// list does not.
-func sameLists(a, b []roster.View) bool {
-	return slices.EqualFunc(a, b, func(x, y roster.View) bool {
-		return x.Cluster == y.Cluster && x.Generation == y.Generation && slices.Equal(x.Members, y.Members)
-	})
 }
 
 // published lists what the other nodes serve.
