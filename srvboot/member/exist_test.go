@@ -28,9 +28,14 @@ func TestJoin(t *testing.T) {
 	c := r.client(r.nodes[0])
 	r.put(c, "k", "v")
 
+	before := r.await(first, "dated", func(s srvboot.MemberState) bool { return len(s.Members) == 1 && s.Listed > 0 })
 	added, err := retryAdd(t, c, joiner.peer)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Nothing else is written, so only the change itself has a later index.
+	if s := r.await(first, "dated again", func(s srvboot.MemberState) bool { return len(s.Members) == 2 && s.Listed > 0 }); s.Listed <= before.Applied || s.Listed > s.Applied {
+		t.Errorf("the list with the learner is dated %d at index %d, want later than %d", s.Listed, s.Applied, before.Applied)
 	}
 	id := hexID(added.Member.ID)
 	wrong := srvboot.Launch{Token: alone.ID, Members: r.genesis.Members, ClusterID: alone.ClusterID, MemberID: r.ids["infra1"]}
