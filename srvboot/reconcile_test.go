@@ -105,6 +105,10 @@ func reconcileCases() []struct {
 		{"a blank node without a line", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial("n0", "n1") })}},
 		{"a blank node, the membership just changed", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.ListSince = decideNow.Add(-9 * time.Second) })}},
 		{"a blank node, the third is down too", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
+		{"two of five are blank, the first one's snapshot is taken", []leaderMod{edit(func(f *ChangeFacts) {
+			f.Self.Members = append(f.Self.Members, MemberEntry{ID: "a", PeerURLs: []string{simInitial("n4")[0].PeerURL}}, MemberEntry{ID: "b", PeerURLs: []string{simInitial("n5")[0].PeerURL}})
+			f.Self.Links = append(f.Self.Links, Link{ID: "a"}, Link{ID: "b"})
+		}), lost("n1", 4), lost("n2", 4), edit(func(f *ChangeFacts) { f.Saved = ids["n1"] })}},
 		{"two of three are blank", []leaderMod{lost("n1", 60), lost("n2", 60), saved}},
 		{"a blank machine under a known name", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
 			theirs("n2", func(s *State) { s.Machine = "m9" })(&f.Facts)
