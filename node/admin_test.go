@@ -136,6 +136,15 @@ func TestAdminPort(t *testing.T) {
 	if from := <-boot.from; from != "infra1" {
 		t.Errorf("the caller is %q, want infra1", from)
 	}
+	// An attempt to connect that failed late, beside one that did not, is forgotten with the next answer.
+	good.met("infra0", errors.New("i/o timeout"))
+	if _, err := good.DNSSEC(t.Context(), "infra0"); err == nil || err.Error() != "i/o timeout" {
+		t.Errorf("DNSSEC of a node that was not met: %v", err)
+	}
+	if _, err := good.State(t.Context(), "infra0"); err != nil || good.unmet["infra0"] != nil {
+		t.Errorf("after an answer: %v, and the node counts as not met: %v", err, good.unmet["infra0"])
+	}
+	<-boot.from
 	for own, want := range map[string]int{"c0": 0, "c1": 1} { // who has another Corefile is told what differs
 		good.corefile = func() string { return own }
 		if s, err := good.State(t.Context(), "infra0"); err != nil || len(s.Lines) != want {

@@ -37,7 +37,7 @@ type peers struct {
 
 	mu      sync.Mutex
 	clients map[string]*http.Client // by node, guarded by mu
-	unmet   map[string]error        // by node, guarded by mu: why the last attempt to connect failed
+	unmet   map[string]error        // by node, guarded by mu: why the last attempt to connect failed, if it has not answered since
 }
 
 func (p *peers) State(ctx context.Context, node string) (s srvboot.State, err error) {
@@ -117,6 +117,7 @@ func (p *peers) call(ctx context.Context, c call) error {
 		}
 		return fmt.Errorf("ask %s: %w", c.node, err)
 	}
+	p.met(c.node, nil) // of two attempts at once, the one that failed may have ended last
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, adminBodyLimit))
 	if err != nil {
@@ -195,7 +196,7 @@ func (p *peers) dial(ctx context.Context, network, node string) (net.Conn, error
 	return nil, err
 }
 
-// met notes how the last attempt to connect to a node ended.
+// met notes how the last attempt to connect to a node ended, or that it answered.
 func (p *peers) met(node string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

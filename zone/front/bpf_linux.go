@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
 
 // randomWord is where a classic BPF program loads a random word from: SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h.
 const randomWord = 0xfffff000 + 56
+
+// maxServerQuery is how many octets of a packet CoreDNS reads over UDP: it leaves dns.Server.UDPSize at its default.
+const maxServerQuery = dns.MinMsgSize
 
 // onlyServer is the program that chooses one socket of a group for everything.
 func onlyServer(index uint32) []unix.SockFilter {
@@ -19,12 +23,16 @@ func onlyServer(index uint32) []unix.SockFilter {
 // server's, for everything else: other opcodes (UPDATE, NOTIFY), other numbers of questions than one, records in the
 // answer or authority section (IXFR), more than one in the additional section (TSIG beside OPT), and what is shorter
 // than a header. The packet begins with the DNS header (RFC 1035 §4.1.1).
+//
+// What is longer than the server reads over UDP goes to the sockets in front all the same, which read more (maxQuery): the
+// server would see it cut off, and call it malformed.
 func usual(n uint32) []unix.SockFilter {
 	const load, half, octet = unix.BPF_LD | unix.BPF_W, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
 	const equal, less, greater = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K
 	return []unix.SockFilter{
 		{Code: load | unix.BPF_LEN},
-		{Code: less, K: headerLen, Jf: 12},
+		{Code: less, K: headerLen, Jf: 13},
+		{Code: greater, K: maxServerQuery, Jt: 9},
 		{Code: octet, K: 2},
 		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: flagOpcode},
 		{Code: equal, K: 0, Jf: 9},

@@ -27,7 +27,7 @@ const (
 )
 
 // missFunc hands a query that the engine missed to the full server. packet is the callee's from the call on. It does not
-// block: it queues or sheds, and to shed is to call done without write.
+// wait for the full server: it queues or sheds, and to shed is to answer SERVFAIL.
 //
 // write sends one message, without a length before it. It may be called from any goroutine, several times (a zone
 // transfer) and concurrently, until done; msg is not kept. An error means that the connection is gone. done is called once.

@@ -152,12 +152,10 @@ func (c *tcpConn) renew() {
 func (c *tcpConn) postpone() { c.until.Store(int64(time.Since(c.opened) + c.t.idle)) }
 
 // waits says, after a read has timed out, whether the connection may wait on: it is not idle while the full server has
-// a query (RFC 7766 §3), nor when its time was renewed meanwhile. Who sends a query slowly has no more time.
+// a query (RFC 7766 §3), nor when its time was renewed meanwhile. Who sends a query slowly has no more time, from the last
+// whole one on.
 func (c *tcpConn) waits() bool {
-	switch {
-	case c.n > 0:
-		return false
-	case c.busy.Load() > 0:
+	if c.n == 0 && c.busy.Load() > 0 {
 		c.renew()
 		return true
 	}

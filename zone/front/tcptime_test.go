@@ -115,6 +115,18 @@ func TestTCPIdle(t *testing.T) {
 				send(t, c, []byte{b})
 			}
 		}, TCPIdle - 9*time.Second},
+		"half a query when the first time is over": {func(t *testing.T, c net.Conn, _ *fakeServer) {
+			for range 9 {
+				send(t, c, query)
+				receive(t, c)
+				time.Sleep(time.Second)
+			}
+			time.Sleep(900 * time.Millisecond)
+			send(t, c, query[:9])
+			time.Sleep(200 * time.Millisecond)
+			send(t, c, query[9:])
+			receive(t, c)
+		}, TCPIdle},
 		"not while the full server works": {func(t *testing.T, c net.Conn, full *fakeServer) {
 			full.hold = true
 			send(t, c, miss)

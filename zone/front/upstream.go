@@ -74,6 +74,15 @@ func (u *upstream) stop() { close(u.stopped) }
 // missed is the missFunc of TCP.
 func (u *upstream) missed(packet []byte, local, remote net.Addr, write func(msg []byte) error, done func()) {
 	if !u.tcp.acquire() {
+		// Over TCP nobody asks again soon: a client waits for an answer or for the end of the connection (RFC 7766 §6.2.4).
+		w := &exchangeWriter{packet: packet, local: local, remote: remote, send: write}
+		r := new(dns.Msg)
+		if err := r.Unpack(packet); err != nil && len(packet) >= headerLen {
+			r = bare(packet)
+		}
+		if !r.Response {
+			w.refuse(r, dns.RcodeServerFailure)
+		}
 		done()
 		return
 	}

@@ -186,15 +186,26 @@ func TestHeaderChecks(t *testing.T) {
 	}
 }
 
-// More misses than there are slots are shed with a counter, at once and without an answer.
+// More misses than there are slots are shed with a counter, at once; over TCP they are answered SERVFAIL.
 func TestShed(t *testing.T) {
 	u := newUpstream(dns.DefaultMsgAcceptFunc)
 	release := make(chan struct{})
 	u.set(serverFunc(func(dns.ResponseWriter, *dns.Msg) { <-release }), nil)
 	done := make(chan struct{}, maxMisses+5)
 	q := query1(t, "example.org.", dns.TypeSOA, nil)
+	refused := 0
 	for range maxMisses + 5 {
-		u.missed(q, &net.TCPAddr{}, &net.TCPAddr{}, func([]byte) error { return nil }, func() { done <- struct{}{} })
+		u.missed(q, &net.TCPAddr{}, &net.TCPAddr{}, func(b []byte) error {
+			m := new(dns.Msg)
+			if err := m.Unpack(b); err != nil || m.Rcode != dns.RcodeServerFailure || len(m.Question) != 1 || !m.Response {
+				t.Errorf("%v: %v", err, m)
+			}
+			refused++
+			return nil
+		}, func() { done <- struct{}{} })
+	}
+	if refused != 5 {
+		t.Errorf("%d are told so, want 5", refused)
 	}
 	if got := u.tcp.shed.Load(); got != 5 {
 		t.Errorf("%d shed, want 5", got)
