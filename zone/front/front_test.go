@@ -176,6 +176,7 @@ func TestSteering(t *testing.T) {
 			}
 			edit := func(change func(*dns.Msg)) []byte { return query1(t, hot, dns.TypeSRV, change) }
 			a := parse(t, "n0.example.org. 30 A 192.0.2.1")
+			long := parse(t, "n0.example.org. 30 TXT "+strings.Repeat(strings.Repeat("x", 250)+" ", 2))
 			if got := askOver(t, "udp", to, edit(nil)); got.Rcode != rcodeOwn {
 				t.Errorf("before Steer: %s, want the full server's own answer", dns.RcodeToString[got.Rcode])
 			}
@@ -192,6 +193,7 @@ func TestSteering(t *testing.T) {
 				{"one additional record", edit(func(m *dns.Msg) { m.Extra = a }), rcodeMissed},
 				{"two additional records", edit(func(m *dns.Msg) { m.Extra = append(a, a...) }), rcodeOwn},
 				{"NOTIFY", edit(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify }), rcodeOwn},
+				{"NOTIFY that is longer than the full server reads", edit(func(m *dns.Msg) { m.Opcode, m.Ns = dns.OpcodeNotify, long }), rcodeMissed},
 				{"UPDATE", edit(func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), rcodeOwn},
 				{"no question", edit(func(m *dns.Msg) { m.Question = nil }), rcodeOwn},
 				{"two questions", edit(func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), rcodeOwn},
@@ -210,8 +212,8 @@ func TestSteering(t *testing.T) {
 			if got := full.own.Load(); got != 1+7*8 {
 				t.Errorf("the full server's sockets got %d queries, want %d", got, 1+7*8)
 			}
-			if got := f.Totals(); got.Missed != 2*8 || got.Shed != 0 || got.Unsent != 0 {
-				t.Errorf("totals %+v, want 16 misses", got)
+			if got := f.Totals(); got.Missed != 3*8 || got.Shed != 0 || got.Unsent != 0 {
+				t.Errorf("totals %+v, want 24 misses", got)
 			}
 		})
 	}
