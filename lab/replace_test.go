@@ -172,6 +172,14 @@ func TestEtcd3206Join(t *testing.T) {
 	l.WaitHealthy()
 	l.Get("after", "2")
 	l.voters(l.Names()...)
+	numbers := map[string]string{}
+	for _, n := range []string{"infra3", "infra4"} {
+		text, err := os.ReadFile(filepath.Join(l.node(n).data(), "slot.json"))
+		if other := numbers[string(text)]; err != nil || other != "" {
+			t.Errorf("%s has the number %s, as %q has: %v", n, text, other, err)
+		}
+		numbers[string(text)] = n
+	}
 	if _, err := os.Stat(filepath.Join(l.node("infra0").data(), "snapshots")); err == nil {
 		t.Error("a snapshot was taken, though nothing was removed")
 	}

@@ -193,7 +193,7 @@ func (r *rumor) say() {
 	n.fillState(&s)
 	c, _ := o.cluster(n.line.Cluster)
 	rec := gossip.Record{Cluster: n.line.Cluster, Addrs: n.addrs(), PeerAddrs: n.line.Peers, AdminPort: o.AdminPort, PeerPort: c.PeerPort,
-		ClientPort: c.ClientPort, Slot: n.slot(), Phase: string(s.Phase), Serial: s.Serial}
+		ClientPort: c.ClientPort, Slot: n.numbering.own(), Phase: string(s.Phase), Serial: s.Serial}
 	if d := s.ZoneDigest; len(d) >= digestOctets*2 {
 		rec.Digest = strings.ToLower(d[:digestOctets*2])
 	}

@@ -151,6 +151,7 @@ func (n *Node) fillState(s *srvboot.State) {
 			}
 		}
 	}
+	s.Slot = n.numbering.said()
 	if snap := n.store.Load(); snap != nil {
 		s.Serial, s.ZoneDigest = snap.Serial(), snap.Digest()
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +75,7 @@ type Node struct {
 	dnssec    *dnssec
 	notify    *notifier
 	rumor     *rumor
+	numbering *numbering
 	places    *places
 	// rebinds says that the name server's own addresses changed.
 	rebinds prompt
@@ -98,29 +98,6 @@ func Run(ctx context.Context, c Config) error {
 
 // options returns the Corefile that serves now.
 func (n *Node) options() *Options { return n.opts.Load() }
-
-// slots gives nodes their fixed numbers: the place in the bundle. Nodes that the bundle does not know count down from the
-// highest number in the order of their names.
-func (n *Node) slots() func(name string) int {
-	later := slices.DeleteFunc(n.options().names(), func(name string) bool {
-		_, known := n.bundle.Slot(name)
-		return known
-	})
-	slices.Sort(later)
-	return func(name string) int {
-		if s, ok := n.bundle.Slot(name); ok {
-			return s
-		}
-		at, named := slices.BinarySearch(later, name)
-		if !named {
-			at = len(later)
-		}
-		return roster.MaxSlot - at
-	}
-}
-
-// slot is this node's number.
-func (n *Node) slot() int { return n.slots()(n.name) }
 
 // run starts everything in order and stops it in the reverse one:
 //

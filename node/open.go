@@ -212,7 +212,8 @@ func (n *Node) makeParts(o *Options) (err error) {
 	if err := n.makeDNSSEC(o); err != nil {
 		return err
 	}
-	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.slot(), time.Now)))
+	n.numbering = newNumbering(n.name, n.bundle, o.File("slot.json"), n.log)
+	n.publisher = newPublisher(n, zone.NewPublisher(n.store, n.zoneOptions(o), zone.NewSerials(o.File("serial"), n.numbering.own(), time.Now)))
 	secrets := n.bundle.Secrets()
 	n.transfers = newTransfers(n.log.Named("transfer"), xfr.Key{Name: secrets.TSIGName, Algorithm: secrets.TSIGAlgorithm, Secret: secrets.TSIG}, n.options,
 		n.addrs, n.zones.Transferable)

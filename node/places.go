@@ -170,7 +170,7 @@ func reachable(a netip.Addr) bool {
 // static is the part of the zone that no cluster's life decides: the Corefile, and the addresses that it leaves open.
 func (n *Node) static() roster.Roster {
 	o := n.options()
-	return n.places.fill(o, o.Roster(n.slots()))
+	return n.places.fill(o, o.Roster(n.numbering.of))
 }
 
 // addrsOf is where a node of the Corefile is: by its line, or where it was met.

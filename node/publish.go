@@ -126,13 +126,14 @@ func (p *publisher) once(own roster.View) error {
 	p.settle(r, func(name string) bool { return n.serving(rep, name) })
 	r = r.WithServing(serving, lastServing(p.last, rep.Answers))
 	p.zone.SetOptions(n.zoneOptions(n.options()))
+	numberErr := p.number(r, rep)
 	reverseErr := p.publishReverse(r, rep)
 	if err := p.unsigned(rep); err != nil {
 		return errors.Join(err, reverseErr)
 	}
 	changed, err := p.zone.Publish(r, published(rep))
 	if err != nil {
-		return errors.Join(fmt.Errorf("the last zone keeps serving: %w", err), reverseErr)
+		return errors.Join(fmt.Errorf("the last zone keeps serving: %w", errors.Join(numberErr, err)), reverseErr)
 	}
 	p.last = r
 	n.roster.Store(&r)
@@ -143,6 +144,21 @@ func (p *publisher) once(own roster.View) error {
 		p.log.Info("zone published", zap.Uint32("serial", n.store.Load().Serial()))
 	}
 	return errors.Join(unrecorded(p.zone), reverseErr, p.save(r))
+}
+
+// number has the zones make their serials with this node's number. That it has none matters only when it has to make one.
+func (p *publisher) number(r roster.Roster, rep srvboot.Report) error {
+	var members []string
+	for _, n := range memberNodes(r) {
+		members = append(members, n.Name)
+	}
+	u := p.node.numbering
+	err := u.settle(members, rep.Answers, time.Now())
+	p.zone.SetSlot(u.own())
+	for _, z := range p.reverse {
+		z.publisher.SetSlot(u.own())
+	}
+	return err
 }
 
 // unsigned keeps this node from publishing a zone without signatures while another node signs it: secondaries would take

@@ -58,7 +58,7 @@ func (p *publisher) reverseZones(o *Options) (out []servedReverse) {
 			continue
 		}
 		z := servedReverse{zone: v, store: zone.NewStore()}
-		serials := zone.NewSerials(o.File("serial-"+url.PathEscape(v.Zone)), p.node.slot(), time.Now)
+		serials := zone.NewSerials(o.File("serial-"+url.PathEscape(v.Zone)), p.node.numbering.own(), time.Now)
 		z.publisher = zone.NewReversePublisher(z.store, v, zone.Options{}, serials)
 		out = append(out, z)
 	}

@@ -61,6 +61,8 @@ type State struct {
 	Places roster.Places `json:"places,omitempty"`
 	// Gossip is the boot nonce under which the sender gossips.
 	Gossip string `json:"gossip,omitempty"`
+	// Slot is the sender's number in the serials that it makes, nil while it has none.
+	Slot *int `json:"slot,omitempty"`
 	// Serial and ZoneDigest name the zone content the sender serves.
 	Serial     uint32 `json:"serial,omitempty"`
 	ZoneDigest string `json:"zone_digest,omitempty"`

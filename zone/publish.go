@@ -48,6 +48,9 @@ func NewReversePublisher(store *Store, v Reverse, o Options, s *Serials) *Publis
 	return p
 }
 
+// SetSlot gives the node another slot, see NewSerials.
+func (p *Publisher) SetSlot(slot int) { p.serials.slot = uint32(slot) }
+
 // SetOptions takes effect with the next Publish.
 func (p *Publisher) SetOptions(o Options) { p.options = o }
 

@@ -45,7 +45,8 @@ type Serials struct {
 	known bool
 }
 
-// NewSerials returns the serials of the node with that slot, 0 to roster.MaxSlot. file keeps the high-water mark; it
+// NewSerials returns the serials of the node with that slot, 0 to roster.MaxSlot; with roster.NoSlot it mints none, and takes
+// over those of its peers. file keeps the high-water mark; it
 // is read at the first use, and its directory must exist.
 func NewSerials(file string, slot int, now func() time.Time) *Serials {
 	s := &Serials{slot: uint32(slot), now: now, file: recordFile{path: file, write: writeRecord}}
@@ -59,9 +60,6 @@ func later(a, b uint32) bool { return a != b && a-b < 1<<31 }
 // choose returns the serial for a content. It has been recorded on disk, or lies within what was reserved there, and
 // then warning says why it could not be recorded.
 func (s *Serials) choose(digest string, peers []Published) (serial uint32, warning, err error) {
-	if s.slot > roster.MaxSlot {
-		return 0, nil, refuse("give the node a free slot", "slot %d is not 0 to %d", int32(s.slot), roster.MaxSlot)
-	}
 	for _, p := range peers {
 		s.see(p.Serial)
 	}
@@ -70,6 +68,9 @@ func (s *Serials) choose(digest string, peers []Published) (serial uint32, warni
 	}
 	serial, found := s.existing(digest, peers)
 	if !found {
+		if s.slot > roster.MaxSlot {
+			return 0, nil, refuse("give the node a free slot", "slot %d is not 0 to %d", int32(s.slot), roster.MaxSlot)
+		}
 		serial = s.mint()
 	}
 	if s.last.Serial == serial && s.last.Digest == digest && !s.unsaved {
