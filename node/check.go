@@ -66,6 +66,9 @@ func (o *Options) CheckTarget(ctx context.Context) (srvboot.Target, error) {
 			srvboot.Listener{Network: "tcp", Addr: net.JoinHostPort(a.String(), strconv.Itoa(int(o.AdminPort))), What: "the admin port"})
 	}
 	s, err := Fetch(ctx, o)
+	if s.Plan.Spare {
+		t.Spare = s.Waiting
+	}
 	switch {
 	case err != nil:
 		t.SkipDNS = "the node does not run"

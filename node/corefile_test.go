@@ -156,6 +156,18 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"a bad cluster ID", "node infra2 10.0.1.12", "cluster old {\n endpoints https://a\n id 12\n}", 9, `"12" is not the ID of an etcd cluster`, "16 hexadecimal digits"},
 		{"node property in a cluster", "node infra2 10.0.1.12", "cluster foo {\n data /x\n node infra2 10.0.1.12\n}", 8, `unknown property "data"`, "one of: "},
 		{"twice", "data   /var/lib/etcd-dns", "data /a\n data /b", 5, "data stands here and in line 4", "keep one"},
+		{"size without numbers", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize 3", 8, `expected size N of M but got "3"`, "such as size 3 of 5"},
+		{"size in words", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize two of three", 8, `expected size N of M but got "two of three"`, "such as size 3 of 5"},
+		{"size of nothing", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize 0 of 3", 8, `expected size N of M but got "0 of 3"`, "such as size 3 of 5"},
+		{"size of too many nodes", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize 60 of 65", 8, `expected size N of M but got "60 of 65"`, "such as size 3 of 5"},
+		{"size beyond the nodes", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize 4 of 3", 8, "size 4 of 3: there cannot be more members than nodes", "write size 3 of 3 at most"},
+		{"size of a half", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize 2 of 4", 8, "size 2 of 4: 2 is not more than half of 4", "write size 3 of 4 or more"},
+		{"size of other lines", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize 3 of 5", 8, "size 3 of 5 counts 5 node lines, and the default cluster has 3", "write size 3 of 3, or the missing node lines"},
+		{"size of fewer lines", "node infra2 10.0.1.12", "size 1 of 1\nnode infra2 10.0.1.12", 7, "size 1 of 1 counts 1 node lines, and the default cluster has 3", "write size 2 of 3"},
+		{"size twice", "node infra2 10.0.1.12", "node infra2 10.0.1.12\nsize 2 of 3\nsize 3 of 3", 9, "size stands here and in line 8", "keep one"},
+		{"size of another cluster", "node infra2 10.0.1.12", "cluster foo {\n size 2 of 3\n node infra2 10.0.1.12\n}", 8, "size 2 of 3 counts 3 node lines, and cluster foo has 1", "write size 1 of 1"},
+		{"size without its cluster", goodCorefile, "rack1.example.com {\n etcdsrv {\n  size 1 of 1\n  cluster foo {\n   node infra2 10.0.1.12\n  }\n }\n}\n", 3, "no node line does", "into the block of its cluster"},
+		{"size beside endpoints", "node infra2 10.0.1.12", "cluster old {\n endpoints https://a\n size 1 of 1\n}", 9, "size stands in the block of cluster old", "endpoints alone"},
 		{"name without node", "bundle cluster.bundle", "name infra9", 3, "name infra9 has no node line", "did you mean infra0?"},
 		{"port", "bundle cluster.bundle", "peer_port 70000", 3, `"70000" is not a port`, "1 to 65535"},
 		{"port clash", "bundle cluster.bundle", "peer_port 2379", 0, "port 2379 serves both peer_port and client_port", "its own port"},
@@ -196,6 +208,15 @@ func TestParseCorefileRefuses(t *testing.T) {
 	}
 }
 
+func TestParseCorefileSize(t *testing.T) {
+	o := mustParse(t, strings.Replace(goodCorefile, "node infra2 10.0.1.12", "size 2 of 3\nnode infra2 10.0.1.12\ncluster foo {\n node a 10.0.2.1\n size 1 of 1\n}\ncluster bar {\n node b 10.0.2.2\n}", 1))
+	for name, want := range map[string]string{"": "2 of 3", "foo": "1 of 1", "bar": ""} {
+		if c, ok := o.cluster(name); !ok || c.Size.String() != want {
+			t.Errorf("cluster %q has size %q, want %q", name, c.Size, want)
+		}
+	}
+}
+
 func TestReadCorefileMissing(t *testing.T) {
 	_, err := ReadCorefile(filepath.Join(t.TempDir(), "Corefile"))
 	var e *ConfigError
@@ -218,6 +239,7 @@ func FuzzParseCorefile(f *testing.F) {
 	f.Add(goodCorefile)
 	f.Add("a {\n etcdsrv {\n cluster foo {\n node x\n tls off\n}\n}\n}")
 	f.Add("example.org:70000 10.in-addr.arpa {\n etcdsrv\n}")
+	f.Add("a {\n etcdsrv {\n size 2 of 3\n node x\n node y\n node z\n cluster foo {\n size 1 of 1\n node v\n}\n}\n}")
 	f.Add("x {\n etcdsrv {\n ns a. 1.2.3.4\n email a.b@c\n quota 1 GiB\n node a peer\n}\n}")
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "import") || strings.Contains(text, "{$") || strings.Contains(text, "{%") {
@@ -233,6 +255,11 @@ func FuzzParseCorefile(f *testing.F) {
 		for _, n := range o.Nodes {
 			if badLabel(n.Name) != "" {
 				t.Errorf("accepted the node name %q", n.Name)
+			}
+		}
+		for _, c := range o.Clusters {
+			if s := c.Size; s != (Size{}) && (s.Nodes != len(o.members(c.Name)) || s.Members > s.Nodes || 2*s.Members <= s.Nodes) {
+				t.Errorf("accepted size %s of %d nodes", s, len(o.members(c.Name)))
 			}
 		}
 		o.Roster(func(string) int { return 0 })

@@ -24,7 +24,7 @@ func (p *stanza) finish() (*Options, error) {
 		return nil, p.errorf("no node lines", "write one line `node NAME ADDRESS` for each machine")
 	}
 	p.finishClusters()
-	for _, check := range []func() error{p.checkOwnName, p.checkClusters, p.checkNameServers, p.checkRecords, p.warnReverse, p.finishDiscovery} {
+	for _, check := range []func() error{p.checkOwnName, p.checkClusters, p.checkSizes, p.checkNameServers, p.checkRecords, p.warnReverse, p.finishDiscovery} {
 		if err := check(); err != nil {
 			return nil, err
 		}
@@ -36,7 +36,7 @@ func (p *stanza) finish() (*Options, error) {
 func (p *stanza) finishClusters() {
 	o := p.o
 	if slices.ContainsFunc(o.Nodes, func(n NodeLine) bool { return n.Cluster == "" }) {
-		o.Clusters = append(o.Clusters, ClusterOptions{})
+		o.Clusters = append(o.Clusters, ClusterOptions{Size: p.all.Size})
 	}
 	rack := presets["rack"]
 	for i := range o.Clusters {

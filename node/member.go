@@ -77,9 +77,10 @@ func (n *Node) homeOf(cluster, node string) srvboot.Home {
 	h.ClientPort, h.Manual, h.Admitted = c.ClientPort, c.Replace == "manual", o.members(cluster)
 	initial := n.bundle.Names(cluster)
 	names := slices.Clone(initial)
+	h.Size = c.Size.Members
 	for _, m := range h.Admitted {
 		names = append(names, m.Name)
-		if slices.Contains(initial, m.Name) || len(initial) == 0 {
+		if slices.Contains(initial, m.Name) || len(initial) == 0 || h.Size > 0 {
 			h.Initial = append(h.Initial, m)
 		}
 	}
@@ -87,6 +88,8 @@ func (n *Node) homeOf(cluster, node string) srvboot.Home {
 	slices.SortFunc(h.Admitted, func(a, b srvboot.GenesisMember) int { return cmp.Compare(a.Name, b.Name) })
 	slices.Sort(names)
 	h.Ask = slices.Compact(names)
+	pinned := len(initial) == len(h.Ask) && len(h.Admitted) == len(h.Ask)
+	h.Answers = srvboot.AnswersFor(h.Size, len(h.Initial), pinned)
 	return h
 }
 

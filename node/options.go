@@ -105,6 +105,19 @@ type ClusterOptions struct {
 	Quota               int64
 	// Replace is auto, or manual: then a member that lost its disk waits for a person.
 	Replace string
+	// Size is the `size` line; zero when all of the cluster's nodes are to be members.
+	Size Size
+}
+
+// Size is how many of a cluster's nodes are to be members.
+type Size struct{ Members, Nodes int }
+
+// String is the size as it is written; empty for none.
+func (s Size) String() string {
+	if s == (Size{}) {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d", s.Members, s.Nodes)
 }
 
 // OutsideOptions say where the member list of a cluster comes from that the rack does not run.

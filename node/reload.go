@@ -41,7 +41,8 @@ func (n *Node) applyOptions(o *Options) {
 	old := n.options()
 	n.opts.Store(o)
 	o.Warnings = append(o.Warnings, n.lineEdits(old, o)...)
-	for _, w := range o.Warnings {
+	c, _ := o.cluster(n.line.Cluster)
+	for _, w := range slices.Concat(o.Warnings, sizeEdit(c.Size, n.boot.Report().State)) { // status has the latter as long as it holds
 		n.log.Warn(w)
 	}
 	n.corefile.Store(nil)

@@ -47,7 +47,7 @@ func properties() map[string]property {
 		"peer_port":         port(func(c *ClusterOptions, v uint16) { c.PeerPort = v }), "client_port": port(func(c *ClusterOptions, v uint16) { c.ClientPort = v }),
 		"tls": (*stanza).tls, "timing": (*stanza).timing, "heartbeat": interval(func(c *ClusterOptions, v time.Duration) { c.Heartbeat = v }),
 		"election": interval(func(c *ClusterOptions, v time.Duration) { c.Election = v }), "quota": (*stanza).quota,
-		"replace": (*stanza).replace, "discovery": (*stanza).discovery,
+		"replace": (*stanza).replace, "size": (*stanza).size, "discovery": (*stanza).discovery,
 		"endpoints": (*stanza).endpoints, "id": (*stanza).clusterID,
 		"ca":   outsidePath(func(o *OutsideOptions) *string { return &o.CA }),
 		"cert": outsidePath(func(o *OutsideOptions) *string { return &o.Cert }), "key": outsidePath(func(o *OutsideOptions) *string { return &o.Key }),
@@ -55,7 +55,7 @@ func properties() map[string]property {
 }
 
 // clusterProperties are those of the words above that a cluster block may hold.
-var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "replace", "timing", "tls"}
+var clusterProperties = []string{"client_port", "election", "heartbeat", "node", "peer_port", "quota", "replace", "size", "timing", "tls"}
 
 // outsideProperties are those that a cluster block with endpoints may hold, and no other block.
 var outsideProperties = []string{"ca", "cert", "endpoints", "id", "key"}

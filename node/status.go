@@ -21,14 +21,16 @@ type Status struct {
 	Node    string `json:"node"`
 	Domain  string `json:"domain"`
 	SrvName string `json:"srv_name"`
-	Bundle  string `json:"bundle"`
+	// Size is how many of the cluster's nodes are to be members, such as "3 of 4"; empty for all.
+	Size   string `json:"size,omitempty"`
+	Bundle string `json:"bundle"`
 	// BundleGeneration is that of the bundle that the node holds.
 	BundleGeneration uint64 `json:"bundle_generation"`
 	// OK says that all is well; Problems says what is not.
 	OK       bool     `json:"ok"`
 	Problems []string `json:"problems"`
 	Warnings []string `json:"warnings"`
-	// Waiting is what the member waits for; empty when it runs.
+	// Waiting is what the member waits for; empty when it runs. A spare (Plan.Spare) waits although all is well.
 	Waiting string `json:"waiting,omitempty"`
 	// Plan is the decision in force.
 	Plan srvboot.Plan `json:"plan"`
@@ -71,7 +73,7 @@ type NodeStatus struct {
 	// Genesis is the decision that its cluster was born by, empty before that.
 	Genesis string `json:"genesis,omitempty"`
 	Serial  uint32 `json:"serial,omitempty"`
-	// Plan and Reason are what it does and why.
+	// Plan and Reason are what it does and why; a spare's plan is "spare".
 	Plan   string `json:"plan,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
@@ -131,6 +133,9 @@ func (n *Node) Status() Status {
 		Nodes: n.nodeStatus(o, rep, n.line.Cluster), Others: n.otherStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
 		DNSSEC: n.dnssec.status(), Fronts: n.fronts.status(), Health: noMember,
 	}
+	c, _ := o.cluster(n.line.Cluster)
+	s.Size = c.Size.String()
+	s.Warnings = append(s.Warnings, sizeEdit(c.Size, rep.State)...)
 	if a := rep.State.Accepted; a != nil {
 		s.Genesis = a.Genesis.ID
 	}
@@ -201,11 +206,13 @@ func (s *Status) problems() (out []string) {
 	if s.CorefileError != "" {
 		out = append(out, "the Corefile does not serve: "+s.CorefileError)
 	}
-	if s.Waiting != "" {
+	switch {
+	case s.Plan.Spare:
+	case s.Waiting != "":
 		out = append(out, "the member does not run: "+s.Waiting)
-	} else if s.hung != 0 {
+	case s.hung != 0:
 		out = append(out, fmt.Sprintf("the member process hangs, it has said nothing for two seconds; to have it started again: kill -9 %d", s.hung))
-	} else if s.Health != healthy {
+	case s.Health != healthy:
 		out = append(out, "the cluster is "+s.Health)
 	}
 	for _, n := range s.Nodes {

@@ -34,6 +34,9 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report, cluster string) []Node
 		}
 		if ns.Reachable = reachable; reachable {
 			ns.Error, ns.Phase, ns.Serial, ns.Plan = "", state.Phase, state.Serial, string(state.Plan.Action)
+			if state.Plan.Spare {
+				ns.Plan = "spare"
+			}
 			if state.Member == nil {
 				ns.Reason = state.Plan.Reason
 			}

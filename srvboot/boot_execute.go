@@ -82,6 +82,10 @@ func (b *Boot) planned(p Plan, now time.Time) {
 		return
 	}
 	b.told[kind] = true
+	if p.Spare {
+		b.o.Log.Info("a spare", zap.String("reason", p.Reason), zap.String("hint", p.Hint))
+		return
+	}
 	b.o.Log.Warn("waiting", zap.Int("row", p.Row), zap.String("plan", string(p.Action)), zap.String("reason", p.Reason),
 		zap.String("hint", p.Hint), zap.Strings("for", p.For))
 }

@@ -33,7 +33,7 @@ func (b *Boot) selfState() State {
 		Life: b.disk.Identity.Life, Boot: b.disk.Identity.Boot, Chain: b.disk.Identity.chain(), Machine: b.disk.Identity.Machine,
 		Reached: b.disk.LastIndex,
 		Phase:   b.phase(), Digest: effectiveDigest(b.home, b.disk.Marker), Ask: b.home.Ask,
-		Initial: sortedMembers(b.home.Initial), Evidence: b.disk.Evidence, View: b.view, Plan: b.plan,
+		Initial: sortedMembers(b.home.Initial), Size: b.home.Size, Evidence: b.disk.Evidence, View: b.view, Plan: b.plan,
 	}
 	if m := b.disk.Marker; m != nil {
 		s.Promised, s.Accepted, s.Excused, s.Abandoned = m.Promised, m.Accepted, m.Excused, m.Abandoned

@@ -81,6 +81,8 @@ type Target struct {
 	// SkipDNS, when not empty, skips the checks of what the domain publishes, with this reason: before birth nothing is
 	// published, and a restart does not look.
 	SkipDNS string
+	// Spare, when not empty, says why the domain does not publish this node as a member, and should not.
+	Spare string
 	// Delegation says what the parent zone should hold; nil to skip.
 	Delegation *Delegation
 	// Now is the clock, time.Now when nil; NotBefore a moment that has certainly passed, such as the bundle's creation.

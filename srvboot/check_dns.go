@@ -157,8 +157,11 @@ func (t Target) ownHost() string {
 
 func checkSRVOwnName(ctx context.Context, t Target) CheckResult {
 	own := t.ownHost()
-	if own == "" {
+	switch {
+	case own == "":
 		return skipped("no node name given")
+	case t.Spare != "":
+		return skipped(t.Spare)
 	}
 	set, stop := t.published(ctx)
 	if stop != nil {

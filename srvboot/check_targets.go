@@ -19,6 +19,9 @@ func checkSRVPeerURL(ctx context.Context, t Target) CheckResult {
 	if len(t.PeerURLs) == 0 {
 		return skipped("no advertised peer URL given")
 	}
+	if t.Spare != "" {
+		return skipped(t.Spare)
+	}
 	set, stop := t.published(ctx)
 	if stop != nil {
 		return *stop

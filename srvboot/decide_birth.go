@@ -83,6 +83,10 @@ func rowBlank(s *situation) (Plan, bool) {
 		return wait(15, "%s is not an initial member, and the cluster is not born yet", s.f.Home.Node).
 			waitsFor(memberNames(s.f.Home.Initial)...), true
 	}
+	if s.f.Home.Size > 0 {
+		return Plan{Row: 15, Action: Birth, Reason: fmt.Sprintf("all that answer are blank and agree: %s; %d of %d become members: %s", strings.Join(memberNames(s.answering()), ", "),
+			s.f.Home.Size, len(s.f.Home.Initial), strings.Join(memberNames(s.beginners()), ", "))}, true
+	}
 	return Plan{Row: 15, Action: Birth, Reason: fmt.Sprintf(
 		"every node is blank and agrees: %s", strings.Join(s.askNames(), ", "))}, true
 }
@@ -161,16 +165,15 @@ func abandonment(s *situation) (Plan, bool) {
 }
 
 func silence(s *situation) (Plan, bool) {
-	if len(s.silent) == 0 {
+	names, why, hint := s.lacking()
+	if len(names) == 0 {
 		return Plan{}, false
 	}
-	parts := make([]string, 0, len(s.silent))
-	for _, n := range s.silent {
+	parts := make([]string, 0, len(names))
+	for _, n := range names {
 		parts = append(parts, n+s.whySilent(n))
 	}
-	return wait(0, "birth needs an answer of every node; waiting for %s", strings.Join(parts, ", ")).
-		hint(s.birthHint()).
-		waitsFor(s.silent...), true
+	return wait(0, "%s; waiting for %s", why, strings.Join(parts, ", ")).hint(hint).waitsFor(names...), true
 }
 
 func (s *situation) whySilent(node string) string {
@@ -201,6 +204,10 @@ func digests(s *situation) (Plan, bool) {
 	for _, a := range s.fresh {
 		if a.State.Digest == own || s.isExcused(a.Node) {
 			continue
+		}
+		if a.State.Size != s.f.Home.Size {
+			return wait(0, "%s has size %d, this node %d (digest %.8s, ours %.8s; 0 is no size)", a.Node, a.State.Size, s.f.Home.Size, a.State.Digest, own).
+				hint("put the same Corefile on every node").waitsFor(a.Node), true
 		}
 		return wait(0, "%s has other initial members or peer URLs (digest %.8s, ours %.8s): there %s, here %s", a.Node,
 			a.State.Digest, own, listing(a.State.Initial), listing(s.f.Home.Initial)).

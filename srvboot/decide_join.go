@@ -13,6 +13,7 @@ func rowJoin(s *situation) (Plan, bool) {
 	}
 	url := s.f.Home.peerURL()
 	e, listed := s.listedURL()
+	size, spare := s.full()
 	switch {
 	case s.lives == nil:
 		return wait(19, "this node (data %s, phase %s) needs a living cluster to join, and no member serves", s.f.Disk.Data, s.phase).
@@ -21,6 +22,10 @@ func rowJoin(s *situation) (Plan, bool) {
 	case url == "":
 		return Plan{Row: 16, Action: Idle, Hint: "add a line for it to the Corefile of every node: node " + s.f.Home.Node + " ADDRESS",
 			Reason: fmt.Sprintf("the cluster lives on %s, and the Corefile has no place for %s", s.lives.Node, s.f.Home.Node)}, true
+	case !listed && spare:
+		p := s.ask(16, "", "%s", spareText(size))
+		p.Spare, p.Hint = true, "to let it in all the same: etcd-dns member add "+s.f.Home.Node
+		return p, true
 	case !listed:
 		return s.ask(16, "", "the cluster lives on %s and does not list %s", s.lives.Node, url), true
 	case !e.IsLearner:
@@ -38,7 +43,7 @@ func rowJoin(s *situation) (Plan, bool) {
 func (s *situation) ask(row int, lost, format string, args ...any) Plan {
 	p := Plan{Row: row, Action: Ask, Reason: fmt.Sprintf(format, args...), Claim: &Claim{PeerURL: s.f.Home.peerURL(), Lost: lost}}
 	for _, a := range s.born {
-		if why := a.State.Waits[s.f.Home.Node]; why != "" {
+		if why := a.State.Waits[s.f.Home.Node]; why != "" && why != p.Reason {
 			p.Reason += fmt.Sprintf("; %s: %s", a.Node, why)
 			break
 		}

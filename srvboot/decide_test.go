@@ -188,6 +188,8 @@ func older1(f *Facts) {
 	theirs("n1", func(s *State) { s.Life, s.Boot, s.Reached = 3, "c", 80 })(f)
 }
 
+func excused5(s *State) { s.Excused = []string{"n5"} }
+
 func five(l []MemberEntry) []MemberEntry {
 	return append(grown(l), MemberEntry{ID: "00000000000000cc", Name: "n4", PeerURLs: []string{"https://n4.rack1.example.com:2380"}})
 }
@@ -351,6 +353,24 @@ func decideCases() []struct {
 		{"18 promised after a wipe", []mod{own(Promised), lives}},
 		{"19 born, nobody serves", []mod{theirs("n1", phase(Born))}},
 		{"19 directory lost, alone", []mod{own(Born), silent("n1", "x"), silent("n2", "x")}},
+		{"15 size, all answer", []mod{sized(3, 4, 3)}},
+		{"15 size, one is silent", []mod{sized(3, 4, 3), silent("n3", "timeout")}},
+		{"15 size, the first is silent", []mod{sized(3, 4, 3), at("n1"), silent("n0", "timeout")}},
+		{"15 size, one is silent so far", []mod{sized(3, 4, 3), silent("n3", "timeout"), began(9 * time.Second)}},
+		{"15 size, two are silent", []mod{sized(3, 4, 3), silent("n2", "timeout"), silent("n3", "timeout")}},
+		{"15 size, one is silent and has no line", []mod{sized(3, 4, 3), func(f *Facts) { f.Home.Ask = append(simNames(4), "n9") }}},
+		{"15 size, one of an odd majority is silent", []mod{sized(3, 5, 5), silent("n4", "timeout")}},
+		{"15 size, one is excused, and one is silent", []mod{sized(4, 6, 4), own(Fresh), marker(func(m *Marker) { m.Excused = []string{"n5"} }), silent("n4", "x"), silent("n5", "x"),
+			theirs("n1", excused5), theirs("n2", excused5), theirs("n3", excused5)}},
+		{"15 size, another size", []mod{sized(3, 4, 3), theirs("n1", func(s *State) { s.Size, s.Digest = 4, "0123456789" })}},
+		{"15 size, one that answers is no blank one", []mod{sized(3, 4, 3), silent("n2", "x"), theirs("n3", func(s *State) { s.Evidence = []string{"snapshots/"} })}},
+		{"11 size, accepted, one that is no member is silent", []mod{sized(3, 4, 3), own(Accepted), theirs("n1", func(s *State) { s.Digest = caseFacts().Home.Digest() }),
+			theirs("n2", func(s *State) { s.Digest = caseFacts().Home.Digest() }), silent("n3", "x")}},
+		{"11 size, accepted, a member is silent", []mod{sized(3, 4, 3), own(Accepted), silent("n2", "x")}},
+		{"11 size, promised, a member of what another accepted is silent", []mod{sized(3, 4, 3), at("n3"), own(Promised), theirs("n1", phase(Accepted)), silent("n2", "x")}},
+		{"16 size, a spare", []mod{sized(3, 4, 3), at("n3"), theirs("n1", servingSized(nil))}},
+		{"16 size, a spare, and why it is not let in by a word", []mod{sized(3, 4, 3), at("n3"), theirs("n1", servingSized(nil)), theirs("n1", func(s *State) { s.Waits = map[string]string{"n3": "3 are connected"} })}},
+		{"16 size, a place is free", []mod{sized(3, 4, 3), at("n3"), theirs("n1", servingSized(without0))}},
 		{"20 unknown data class", []mod{disk("odd")}},
 	}
 }
@@ -417,6 +437,39 @@ func totalSays() []mod {
 		theirs("n1", phase(Removed)), theirs("n1", phase(FencedOff)), theirs("n1", phase(Joining)), theirs("n1", successor),
 		theirs("n1", func(s *State) { s.Bundle = "b2" }), theirs("n1", func(s *State) { s.Digest = "" }),
 		theirs("n1", admitted("r0")), theirs("n1", func(s *State) { s.Phase, s.Accepted = Born, nil }), theirs("n1", func(s *State) { *s = State{} }),
+	}
+}
+
+// sized makes the rack one of four or more nodes of which size become members once so many answered; all are blank and agree.
+func sized(size, nodes, answers int) mod {
+	return func(f *Facts) {
+		names := simNames(nodes)
+		f.Home.Initial, f.Home.Ask, f.Home.Size, f.Home.Answers = simInitial(names...), names, size, answers
+		for _, n := range names[1:] {
+			f.Peers[n] = Answer{Node: n, At: decideNow.Add(-time.Second), State: State{Format: Format, Bundle: "b1", Node: n, Run: "r-" + n,
+				Phase: Fresh, Digest: f.Home.Digest(), Ask: names, Initial: f.Home.Initial, Size: size, Ready: true}}
+		}
+	}
+}
+
+// at is another node than n0, of the same rack; what n0 said before was its own.
+func at(node string) mod {
+	return func(f *Facts) {
+		own := f.Peers[node]
+		own.Node, own.State.Node = f.Home.Node, f.Home.Node
+		f.Peers[f.Home.Node] = own
+		delete(f.Peers, node)
+		f.Home.Node = node
+	}
+}
+
+// servingSized is a running peer of a cluster born with n0 to n2 of a size.
+func servingSized(edit func([]MemberEntry) []MemberEntry) func(*State) {
+	return func(s *State) {
+		serving(edit)(s)
+		acc := *s.Accepted
+		acc.Genesis.Size, acc.Genesis.Of = 3, 4
+		s.Accepted = &acc
 	}
 }
 

@@ -68,6 +68,9 @@ type Home struct {
 	Bundle, SrvName, Node string
 	// Initial are the initial members by name, sorted, with the peer URLs that they would have.
 	Initial []GenesisMember
+	// Size is how many of Initial become members at the birth, the others being spares; 0 for all of them. Answers is how many of
+	// Initial have to answer before it, see AnswersFor; 0 for all of them.
+	Size, Answers int
 	// Admitted are the nodes that the configuration lets into the cluster, with the peer URLs that it gives them, sorted
 	// by name.
 	Admitted []GenesisMember

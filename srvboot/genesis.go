@@ -163,6 +163,9 @@ func checkGenesis(g Genesis) (map[string]string, error) {
 	if !slices.Equal(sortedMembers(g.Members), g.Members) || len(memberNames(g.Members)) != len(g.Members) {
 		return nil, fmt.Errorf("the members of genesis %s are not sorted by name, each once", g.ID)
 	}
+	if sized := g.Size > 0 || g.Of > 0; sized && (g.Size != len(g.Members) || g.Size > g.Of || 2*g.Size <= g.Of) {
+		return nil, fmt.Errorf("genesis %s has %d members, and a size of %d of %d", g.ID, len(g.Members), g.Size, g.Of)
+	}
 	cluster, ids, err := IDs(g.Members, g.ID)
 	if err != nil {
 		return nil, fmt.Errorf("genesis %s: %w", g.ID, err)
@@ -173,9 +176,15 @@ func checkGenesis(g Genesis) (map[string]string, error) {
 	return ids, nil
 }
 
-// newGenesis makes a birth of the initial members, without those excused.
-func newGenesis(h Home, excused []string, id string) (Genesis, error) {
-	g := Genesis{ID: id, Generation: 1, Members: without(h.Initial, excused), Digest: h.Digest()}
+// newGenesis makes a birth of the initial members, without those left out; of a size, of the first of them.
+func newGenesis(h Home, leftOut []string, id string) (Genesis, error) {
+	g := Genesis{ID: id, Generation: 1, Members: without(h.Initial, leftOut), Digest: h.Digest()}
+	if h.Size > 0 {
+		if len(g.Members) < h.Size {
+			return Genesis{}, fmt.Errorf("a cluster of %d members cannot begin with %d", h.Size, len(g.Members))
+		}
+		g.Members, g.Size, g.Of = g.Members[:h.Size], h.Size, len(h.Initial)
+	}
 	cluster, _, err := IDs(g.Members, id)
 	if err != nil {
 		return Genesis{}, err

@@ -8,10 +8,14 @@ import (
 	"slices"
 )
 
-// Digest names {bundle, srv-name, names and peer URLs of the initial members}, as 32 hexadecimal digits. Birth needs
+// Digest names {bundle, srv-name, names and peer URLs of the initial members, size}, as 32 hexadecimal digits. Birth needs
 // the same digest on every node, so that no two halves of a rack are born from different configurations.
 func (h Home) Digest() string {
-	text, err := json.Marshal([]any{h.Bundle, h.SrvName, sortedMembers(h.Initial)})
+	what := []any{h.Bundle, h.SrvName, sortedMembers(h.Initial)}
+	if h.Size > 0 {
+		what = append(what, h.Size)
+	}
+	text, err := json.Marshal(what)
 	if err != nil {
 		return "" // strings always marshal
 	}

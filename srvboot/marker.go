@@ -55,6 +55,10 @@ type Genesis struct {
 	Parent string `json:"parent,omitempty"`
 	// Members is sorted by name.
 	Members []GenesisMember `json:"members"`
+	// Size is how many members the cluster is to have, and Of the number of nodes that they were taken from; both are 0 when
+	// the Corefile gave no size.
+	Size int `json:"size,omitempty"`
+	Of   int `json:"of,omitempty"`
 	// Digest is the Birthplace digest that every member agreed to.
 	Digest string `json:"digest"`
 	// ClusterID is the etcd cluster ID that follows from Members and ID, 16 hexadecimal digits.

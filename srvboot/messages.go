@@ -40,6 +40,8 @@ type State struct {
 	Ask    []string `json:"ask,omitempty"`
 	// Initial are the sender's initial members, to show what differs when digests do.
 	Initial []GenesisMember `json:"initial,omitempty"`
+	// Size is Home.Size of the sender.
+	Size int `json:"size,omitempty"`
 	// Evidence of an earlier life, see DiskFacts.
 	Evidence []string `json:"evidence,omitempty"`
 	// Ready says that the sender's pre-flight checks pass; NotReady lists those that do not.

@@ -293,6 +293,9 @@ func (w *mworld) applies(l int, ch Change, told bool) {
 		if w.ghost.out[ch.Node] && len(w.ghost.older) == 0 { // an older disk may not know
 			bad("%s was removed by a person, and is let in", ch.Node)
 		}
+		if size := w.m.genesis.Size; size > 0 && len(old) >= size && !slices.Contains(w.slots[l].welcome, ch.Node) {
+			bad("%s is let in beyond the size of %d by no person", ch.Node, size)
+		}
 		next = append(next, MemberEntry{ID: id, PeerURLs: []string{ch.PeerURL}, IsLearner: true})
 		if told {
 			w.slots[l].admission = &Admission{Node: ch.Node, Run: w.slots[l].answers[ch.Node].Run, ID: id, Genesis: w.m.genesis}

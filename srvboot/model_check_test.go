@@ -64,7 +64,7 @@ func keyPhase(b *strings.Builder, p Phase, promised Ballot, a *Acceptance) {
 
 // inspect checks what must hold in every world, and notes who may have voted together.
 func (w *world) inspect() {
-	if len(w.ghost.born) > 1 && len(w.ghost.wiped) < w.m.n {
+	if len(w.ghost.born) > 1 && len(w.ghost.wiped) < w.m.tolerates() {
 		panic(violation{fmt.Sprintf("P1: born twice: %v", w.ghost.born), w.trail})
 	}
 	voters := map[string][]string{}
@@ -105,7 +105,7 @@ func (w *world) heal() string {
 	}
 	for turn := range 40 {
 		for i := range c.nodes {
-			c = c.all(i, turn%7 == 6)
+			c = c.all(i, c.m.impatient(turn, i))
 			for _, key := range slices.Sorted(maps.Keys(c.net)) {
 				if n := c.deliver(c.net[key], true); n != nil {
 					c = n
@@ -115,7 +115,7 @@ func (w *world) heal() string {
 	}
 	var stuck []string
 	for i := range c.nodes {
-		if n := &c.nodes[i]; !n.member {
+		if n := &c.nodes[i]; !n.member && !c.spare(i) {
 			p := Decide(c.facts(i))
 			if len(w.ghost.wiped) > 0 && p.Hint != "" {
 				continue
@@ -135,7 +135,7 @@ func (w *world) all(i int, impatient bool) *world {
 			c.heard(i, j, c.state(j))
 		}
 	}
-	if n := c.act(i, impatient && i == 0); n != nil {
+	if n := c.act(i, impatient); n != nil {
 		c = n
 	}
 	for range 6 {

@@ -18,7 +18,12 @@ func (w *world) propose(i int, f Facts, impatient bool) *world {
 	}
 	if w.m.mut.majority && p.Round != nil && len(p.Round.Promised) > w.m.n/2 {
 		r := *p.Round
-		r.Runs = map[string]string{}
+		r.Promised = maps.Clone(r.Promised) // whoever was not heard counts as one who promised, and accepted nothing before
+		for name := range r.Runs {
+			if _, ok := r.Promised[name]; !ok {
+				r.Promised[name] = nil
+			}
+		}
 		p.Round = &r
 	}
 	s := Propose(p)

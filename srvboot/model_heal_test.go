@@ -93,8 +93,9 @@ func (w *mworld) heal() string {
 		p := Decide(c.facts(i))
 		switch {
 		case s.member && listed && !e.IsLearner && c.leads() >= 0 && s.disk.index == c.acked:
-		case quorate && !w.ghost.strange && !s.disk.seen.Tombstones[s.name].Removed && p.Row != 7 && voters(c.list()) > 1:
+		case quorate && !w.ghost.strange && !p.Spare && !s.disk.seen.Tombstones[s.name].Removed && p.Row != 7 && voters(c.list()) > 1:
 			stuck = append(stuck, fmt.Sprintf("n%d (%s %s, member %v) row %d: %s: %s", i, s.name, s.disk.data, s.member, p.Row, p.Action, p.Reason))
+		case !s.member && p.Spare && len(c.list()) >= c.m.genesis.Size:
 		case w.ghost.strange: // two machines take turns in what the others hear, until a person ends one
 		case !s.member && p.Hint == "" && !strings.Contains(p.Reason, "etcd-dns "):
 			stuck = append(stuck, fmt.Sprintf("n%d names no command (%s %s) row %d: %s: %s", i, s.name, s.disk.data, p.Row, p.Action, p.Reason))

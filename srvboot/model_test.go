@@ -209,6 +209,9 @@ func (w *world) asks(i int) []event[*world] {
 				return c
 			}})
 		}
+		if _, heard := w.nodes[i].answers[j]; heard && w.m.sized() {
+			out = append(out, event[*world]{w.homeName(i) + " misses " + w.homeName(j), func() *world { return w.misses(i, j) }})
+		}
 	}
 	return out
 }

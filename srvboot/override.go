@@ -119,6 +119,9 @@ func (s *situation) againstPermit() (why, hint string) {
 			return p.Reason, p.Hint
 		}
 	}
+	if len(s.silent) > 0 { // also where fewer suffice for a birth
+		return "every node has to answer; waiting for " + strings.Join(s.silent, ", "), "start it there: systemctl start etcd-dns"
+	}
 	return "", ""
 }
 
@@ -139,10 +142,13 @@ func (s *situation) againstExcuse(names []string) (why, hint string) {
 		}
 	}
 	// Two halves of a rack must not each go on without the other.
-	all := s.f.Home.Initial
-	if rest := without(all, append(slices.Clone(s.marker.Excused), names...)); 2*len(rest) <= len(all) {
-		return fmt.Sprintf("%d of the %d initial members would be left, and it takes more than half", len(rest), len(all)),
-			"make a new rack of the nodes that work: etcd-dns init"
+	const renew = "make a new rack of the nodes that work: etcd-dns init"
+	all, size := s.f.Home.Initial, s.f.Home.Size
+	switch rest := len(without(all, append(slices.Clone(s.marker.Excused), names...))); {
+	case 2*rest <= len(all):
+		return fmt.Sprintf("%d of the %d initial members would be left, and it takes more than half", rest, len(all)), renew
+	case rest < size:
+		return fmt.Sprintf("%d of the %d nodes would be left, and the cluster is to have %d members", rest, len(all), size), renew
 	}
 	return "", ""
 }
@@ -198,8 +204,8 @@ func (s *situation) planBirthOrder(o BirthOrder) (tell []string, r OrderReply) {
 		return v.reachable, r
 	case o.Op != FinishBirth:
 		return refuse("etcd-dns recover birth --help", "unknown order %q", o.Op)
-	case len(v.accepted) < quorum(n):
-		return refuse(s.birthHint(), "%d of its %d members accepted genesis %s, and it takes %d", len(v.accepted), n, o.Genesis, quorum(n))
+	case len(v.accepted) < v.genesis.finishers():
+		return refuse(s.birthHint(), "%d of its %d members accepted genesis %s, and it takes %d", len(v.accepted), n, o.Genesis, v.genesis.finishers())
 	case !slices.Equal(missing, sortedNames(o.Without)):
 		return refuse("etcd-dns recover birth --finish "+o.Genesis+withoutFlags(missing), "the members that did not accept it are %s, not %s",
 			strings.Join(missing, ", "), strings.Join(sortedNames(o.Without), ", "))
@@ -266,8 +272,10 @@ func (s *situation) birthHint() string {
 	}
 	v := s.votes(id)
 	switch n := len(v.genesis.Members); {
-	case len(v.accepted) >= quorum(n):
+	case len(v.accepted) >= v.genesis.finishers():
 		return start + "etcd-dns recover birth --finish " + id + withoutFlags(v.missing())
+	case len(v.reachable) >= n-quorum(n)+1 && s.f.Home.someSuffice() && len(s.answering()) >= s.f.Home.Answers:
+		return start + "etcd-dns recover birth --abandon " + id // birth goes on without the silent ones
 	case len(v.reachable) >= n-quorum(n)+1:
 		return start + "etcd-dns recover birth --abandon " + id + ", then: etcd-dns recover birth" + withoutFlags(s.silent)
 	}

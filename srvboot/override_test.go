@@ -62,9 +62,24 @@ func birthOrderCases() []struct {
 		{"permit, the Corefiles differ", permit, []mod{late, theirs("n2", func(s *State) { s.Initial = simInitial("n0", "n2"); s.Digest = "0123456789" })}},
 		{"permit, one is born", permit, []mod{late, theirs("n1", phase(Running))}},
 		{"permit, a second time", permit, []mod{late, own(Fresh), func(f *Facts) { f.Disk.Marker.Permitted = f.Now.Add(time.Hour) }}},
+		{"of a size, without a dead node", without("n3"), []mod{sized(3, 4, 3), silent("n3", "x")}},
+		{"of a size, without two of four", without("n2", "n3"), []mod{sized(3, 4, 3), dead, silent("n3", "x")}},
+		{"of a size, without two of six, and five are to be members", without("n4", "n5"), []mod{sized(5, 6, 5), silent("n4", "x"), silent("n5", "x")}},
+		{"of a size, finish with two of three of four", finish("n2"), []mod{sized(3, 4, 3), dead, own(Accepted), sizedGenesis(3, 4), theirs("n1", phase(Accepted)), theirs("n1", accepts(3, 4))}},
+		{"of a size, abandon", abandon, []mod{sized(3, 4, 3), dead, own(Accepted), sizedGenesis(3, 4)}},
+		{"of a size, permit, one is silent", permit, []mod{sized(3, 4, 3), late, silent("n3", "x")}},
 		{"an order of a newer format", BirthOrder{Format: Format + 1, Op: ExcuseFromBirth, Without: []string{"n2"}}, []mod{dead}},
 		{"an order that is not known", BirthOrder{Op: "odd", Genesis: "6f1c"}, []mod{own(Accepted)}},
 	}
+}
+
+// sizedGenesis gives this node's genesis a size, and accepts what another node accepted.
+func sizedGenesis(size, of int) mod {
+	return func(f *Facts) { f.Disk.Marker.Accepted.Genesis.Size, f.Disk.Marker.Accepted.Genesis.Of = size, of }
+}
+
+func accepts(size, of int) func(*State) {
+	return func(s *State) { s.Accepted.Genesis.Size, s.Accepted.Genesis.Of = size, of }
 }
 
 func TestBirthOrders(t *testing.T) {

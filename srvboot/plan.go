@@ -43,6 +43,8 @@ type Plan struct {
 	Hint string `json:"hint,omitempty"`
 	// For are the names of the nodes that the plan waits for, sorted.
 	For []string `json:"for,omitempty"`
+	// Spare says that nothing is wrong: the cluster has all its members, and this node asks so that it is at hand.
+	Spare bool `json:"spare,omitempty"`
 	// Claim is set with Ask.
 	Claim *Claim `json:"claim,omitempty"`
 	// Genesis is set with New, Existing and Enroll.

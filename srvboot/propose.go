@@ -63,12 +63,15 @@ func Propose(p Proposal) Step {
 // turn reports whether this node proposes: the first member at any time, each later one after as many periods without
 // a moving ballot.
 func (p Proposal) turn(s *situation) bool {
-	members := without(p.Home.Initial, s.marker.Excused)
-	if g := s.genesis(); g != nil {
-		members = g.Members
+	members := s.beginners()
+	if last := s.lastAccepted(); last != nil { // of several, none but a member of it can go on
+		members = last.Genesis.Members
 	}
 	i := slices.Index(memberNames(members), p.Home.Node)
 	still := p.Now.Sub(p.Moved)
+	if len(s.silent) > 0 { // birth waited for them first, see lacking
+		still = min(still, p.Now.Sub(p.Facts.Began)-FreshFor)
+	}
 	if by := s.marker.Promised.Node(); i == 0 && by != "" && by != p.Home.Node {
 		return still >= p.Timing.NewBallot // another one's ballot may still succeed
 	}
@@ -78,13 +81,11 @@ func (p Proposal) turn(s *situation) bool {
 // begin makes a ballot higher than all that were seen and promises it.
 func (p Proposal) begin(s *situation) Step {
 	top := s.marker.Promised.N
-	var known []GenesisMember
 	runs := map[string]string{}
 	for _, a := range s.fresh {
 		top = max(top, a.State.Promised.N)
 		if acc := a.State.Accepted; acc != nil {
 			top = max(top, acc.N)
-			known = append(known, acc.Genesis.Members...)
 		}
 		runs[a.Node] = a.State.Run
 	}
@@ -96,15 +97,35 @@ func (p Proposal) begin(s *situation) Step {
 	}
 	r := &Round{Ballot: ballot, Began: p.Now, Digest: s.digest(), Runs: map[string]string{},
 		Promised: map[string]*Acceptance{p.Home.Node: s.marker.Accepted}}
-	if g := s.genesis(); g != nil {
-		known = append(known, g.Members...)
-	}
-	for _, name := range memberNames(append(known, without(p.Home.Initial, s.marker.Excused)...)) {
+	for _, name := range s.electors() {
 		if name != p.Home.Node {
 			r.Runs[name] = runs[name]
 		}
 	}
 	return Step{Round: r, Marker: &move.Marker, Prepare: r.prepares()}
+}
+
+// electors are the nodes whose promise a ballot needs: all initial members and those of what is accepted. Where fewer nodes
+// suffice, they are all that answer, at least as many as have to, and the members of what was accepted last: any genesis
+// that may be born has members among them (newGenesis counts them).
+func (s *situation) electors() []string {
+	if s.f.Home.someSuffice() {
+		names := memberNames(s.answering())
+		if last := s.lastAccepted(); last != nil {
+			names = append(names, memberNames(last.Genesis.Members)...)
+		}
+		return sortedNames(names)
+	}
+	names := memberNames(without(s.f.Home.Initial, s.marker.Excused))
+	if g := s.genesis(); g != nil {
+		names = append(names, memberNames(g.Members)...)
+	}
+	for _, a := range s.fresh {
+		if acc := a.State.Accepted; acc != nil {
+			names = append(names, memberNames(acc.Genesis.Members)...)
+		}
+	}
+	return sortedNames(names)
 }
 
 // choose takes the genesis that was accepted in the highest ballot, always if there is one, else a new one, and
@@ -118,12 +139,16 @@ func (p Proposal) choose(s *situation) Step {
 		}
 	}
 	if best != nil {
+		if !next.promisedBy(best.Genesis.Members) { // it was not known when the ballot was made
+			next.Lost = true
+			return Step{Round: &next}
+		}
 		next.Genesis = &best.Genesis
 	} else {
 		if _, late := permission(s); late {
 			return Step{Round: p.Round}
 		}
-		g, err := newGenesis(p.Home, s.marker.Excused, p.NewID())
+		g, err := newGenesis(p.Home, p.leftOut(s), p.NewID())
 		if err != nil || g.Digest != next.Digest {
 			next.Lost = true
 			return Step{Round: &next}
@@ -136,6 +161,21 @@ func (p Proposal) choose(s *situation) Step {
 	}
 	next.Accepted = map[string]bool{p.Home.Node: true}
 	return Step{Round: &next, Marker: &m, Accept: next.accepts()}
+}
+
+// leftOut are the nodes that a new genesis does not have as members: those excused and, of a size, those that did not promise.
+func (p Proposal) leftOut(s *situation) []string {
+	names := slices.Clone(s.marker.Excused)
+	for _, m := range p.Home.Initial {
+		if _, promised := p.Round.Promised[m.Name]; !promised && p.Home.Size > 0 {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+func (r *Round) promisedBy(members []GenesisMember) bool {
+	return !slices.ContainsFunc(members, func(m GenesisMember) bool { _, ok := r.Promised[m.Name]; return !ok })
 }
 
 func (r *Round) promisedByAll() bool {

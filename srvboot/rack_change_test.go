@@ -239,9 +239,11 @@ func TestLeaderDiesAfterTheRemoval(t *testing.T) {
 }
 
 // order gives an operator's word to whichever node leads.
-func (r *rack) order(o Order) OrderReply {
+func (r *rack) order(o Order) OrderReply { r.t.Helper(); return r.orderAt("n0", o) }
+
+// orderAt gives it at another node, for racks in which n0 has no part.
+func (r *rack) orderAt(at string, o Order) OrderReply {
 	r.t.Helper()
-	at := "n0"
 	for range 4 {
 		r.mu.Lock()
 		boot := r.nodes[at].boot

@@ -249,9 +249,10 @@ func admits(lines []GenesisMember, node string) bool {
 func quorum(n int) int { return n/2 + 1 }
 
 // join adds the first node that asks, has no member and is admitted: by its line in the Corefile, unless it was removed, or
-// by a person's word.
+// by a person's word. Of a size, lines admit only up to it; it is the members in the list that count, not those that are well.
 func (r *reconciler) join() {
-	for _, a := range r.claims() {
+	size := r.s.genesis().size(r.f.Home)
+	for _, a := range r.formerFirst(r.claims()) {
 		claim := a.State.Claim
 		voters, connected := len(r.f.Self.Members), r.connected("") // there is no learner
 		line, admitted := (Genesis{Members: r.f.Home.Admitted}).member(a.Node)
@@ -266,6 +267,8 @@ func (r *reconciler) join() {
 			r.wait(a.Node, "no node line of this node's Corefile names %s", a.Node)
 		case admitted && line.PeerURL != claim.PeerURL:
 			r.wait(a.Node, "it asks for %s, and this node's Corefile gives it %s", claim.PeerURL, line.PeerURL)
+		case size > 0 && voters >= size && !welcome:
+			r.wait(a.Node, "%s", spareText(size))
 		case voters > 1 && connected < quorum(voters+1): // etcd refuses it (server/etcdserver/server.go mayAddMember)
 			r.wait(a.Node, "a cluster of %d takes in another member while %d are connected, and %d are", voters, quorum(voters+1), connected)
 		default:
@@ -273,4 +276,16 @@ func (r *reconciler) join() {
 			return
 		}
 	}
+}
+
+// formerFirst puts nodes before the others that had a member before: who lost its disk comes back in its own place, and no spare takes it.
+func (r *reconciler) formerFirst(claims []Answer) []Answer {
+	former := func(a Answer) int {
+		if _, first := r.s.genesis().member(a.Node); first || r.f.Disk.Seen.Nodes[a.Node].MemberID != "" {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(claims, func(a, b Answer) int { return former(a) - former(b) })
+	return claims
 }

@@ -53,6 +53,33 @@ func asks(f *ChangeFacts) {
 		Claim: &Claim{PeerURL: simInitial("n3")[0].PeerURL}}}
 }
 
+// sizedTo gives the cluster a size; nodes have lines by their names.
+func sizedTo(size, of int, names ...string) leaderMod {
+	return func(f *ChangeFacts) {
+		acc := *f.Disk.Marker.Accepted
+		acc.Genesis.Size, acc.Genesis.Of = size, of
+		f.Disk.Marker.Accepted = &acc
+		f.Home.Admitted = simInitial(append(simNames(3), names...)...)
+	}
+}
+
+// asksAs has a node with that name ask to join.
+func asksAs(node string) leaderMod {
+	return func(f *ChangeFacts) {
+		f.Peers[node] = Answer{Node: node, At: decideNow, State: State{Format: Format, Bundle: "b1", Node: node, Run: "r-" + node, Phase: Fresh,
+			Claim: &Claim{PeerURL: simInitial(node)[0].PeerURL}}}
+	}
+}
+
+// out takes a node's member off the list.
+func out(node string) leaderMod {
+	return func(f *ChangeFacts) {
+		_, ids := caseGenesis()
+		f.Self.Members = slices.DeleteFunc(f.Self.Members, func(e MemberEntry) bool { return e.ID == ids[node] })
+		f.Self.Links = slices.DeleteFunc(f.Self.Links, func(l Link) bool { return l.ID == ids[node] })
+	}
+}
+
 const learnerID = "00000000000000aa"
 
 // learns adds n3 as a learner that runs and is at an index.
@@ -142,6 +169,22 @@ func reconcileCases() []struct {
 		{"a removal that did not take place, and would take the quorum", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
 		{"a new node and a blank one", []leaderMod{asks, lost("n2", 60), saved}},
 		{"a new node and a blank one that waits", []leaderMod{asks, lost("n2", 2), saved}},
+		{"of a size, a spare", []leaderMod{sizedTo(3, 4, "n3"), asks}},
+		{"of a size, a spare, and a voter is down", []leaderMod{sizedTo(3, 4, "n3"), asks, edit(func(f *ChangeFacts) { silent("n2", "x")(&f.Facts); f.links(ids["n2"]).Quiet = 900 })}},
+		{"of a size, a spare and a blank voter", []leaderMod{sizedTo(3, 4, "n3"), asks, lost("n2", 60), saved}},
+		{"of a size, a spare, and a member was removed", []leaderMod{sizedTo(3, 4, "n3"), asks, out("n2"), tombstone("n2")}},
+		{"of a size, two spares, and a member was removed", []leaderMod{sizedTo(3, 5, "n3", "n4"), asks, asksAs("n4"), out("n2"), tombstone("n2")}},
+		{"of a size, a spare, and the member that was removed asks", []leaderMod{sizedTo(3, 4, "a9"), asksAs("a9"), out("n2"), tombstone("n2"), asksAs("n2")}},
+		{"of a size, a spare before a blank voter that was removed", []leaderMod{sizedTo(3, 4, "a9"), asksAs("a9"), out("n2"), asksAs("n2")}},
+		{"of a size, a spare before one that joined later and is blank", []leaderMod{sizedTo(4, 5, "a9", "n3"), asksAs("a9"), asksAs("n3"), edit(func(f *ChangeFacts) {
+			f.Disk.Seen.Nodes["n3"] = Sighting{MemberID: learnerID}
+		})}},
+		{"of a size, a spare that a person lets in", []leaderMod{sizedTo(3, 4, "n3"), asks, edit(func(f *ChangeFacts) { f.Welcomed = []string{"n3"} })}},
+		{"of a size, more members than that", []leaderMod{sizedTo(2, 3, "n3"), asks}},
+		{"of a size, the marker was made again", []leaderMod{asks, edit(func(f *ChangeFacts) {
+			f.Disk.Marker.Accepted = &Acceptance{Genesis: Genesis{ClusterID: f.Self.ClusterID}}
+			f.Home.Size = 3
+		})}},
 		{"a learner is behind", []leaderMod{learns(100, 0)}},
 		{"a learner has just caught up", []leaderMod{learns(4500, 900*time.Millisecond)}},
 		{"a learner has caught up", []leaderMod{learns(4500, time.Second)}},

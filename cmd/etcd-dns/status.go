@@ -88,6 +88,12 @@ func writeStatus(w io.Writer, s node.Status) error {
 	fmt.Fprintf(t, "node\t%s of %s\n", s.Node, strings.TrimSuffix(s.Domain, "."))
 	fmt.Fprintf(t, "health\t%s\n", verdict(s))
 	fmt.Fprintf(t, "cluster\t%s%s, leader %s, phase %s\n", srvNamePrefix(s.SrvName), orNone(s.Cluster), orNone(s.Leader), s.Phase)
+	if s.Size != "" {
+		fmt.Fprintf(t, "size\t%s nodes\n", s.Size)
+	}
+	if s.Plan.Spare {
+		fmt.Fprintf(t, "spare\t%s\n", s.Waiting)
+	}
 	fmt.Fprintf(t, "zone\tserial %d, digest %.12s\n", s.Zone.Serial, s.Zone.Digest)
 	fmt.Fprintf(t, "dnssec\t%s\n", dnssecMode(s.DNSSEC))
 	for _, c := range s.Certificates {
