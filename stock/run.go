@@ -93,6 +93,9 @@ func prepare(ctx context.Context, s *settings, say func(string, ...any)) ([]stri
 	if err := removed(s); err != nil {
 		return nil, err
 	}
+	if err := unread(s); err != nil {
+		return nil, err
+	}
 	if !s.noChecks {
 		if err := check(ctx, s, say); err != nil {
 			return nil, err
@@ -128,6 +131,20 @@ func removed(s *settings) error {
 			Fix: "leave it out, or write --discovery-fallback exit; for a proxy run etcd-dns etcd grpc-proxy start"}
 	}
 	return nil
+}
+
+// unread: etcd would ignore the URL, as all that stands beside a file, and the member would be born as a cluster of its own.
+func unread(s *settings) error {
+	if s.unread == "" || s.hasLog() {
+		return nil
+	}
+	for _, way := range []string{"discovery", "initial-cluster", "discovery-srv", "discovery-endpoints"} {
+		if s.given[way] {
+			return nil
+		}
+	}
+	return &Problem{What: fmt.Sprintf("%s is set beside %s, which names no members: with a file etcd looks at nothing else, and would start a cluster of this member alone", s.unread, s.file),
+		Fix: "write discovery: URL into " + s.file}
 }
 
 // discover registers the member and waits for the others.

@@ -27,6 +27,8 @@ type settings struct {
 	given  map[string]bool
 	// noChecks leaves the checks out.
 	noChecks bool
+	// unread is where a discovery URL is given beside a file, which etcd then does not look at; empty if nowhere.
+	unread string
 }
 
 // ours are flags that etcd does not know any longer, or never did, with their defaults.
@@ -68,8 +70,18 @@ func read(args []string, env func(string) (string, bool)) (s *settings, ok bool,
 	if s.file == "" {
 		s.file, _ = env("ETCD_CONFIG_FILE")
 	}
+	if s.file != "" {
+		if v, _ := env(variable("discovery")); v != "" {
+			s.unread = variable("discovery")
+		}
+		if fs.Lookup("discovery").Value.String() != "" {
+			s.unread = "--discovery"
+		}
+		fs.VisitAll(func(f *flag.Flag) { s.values[f.Name] = f.DefValue })
+		return s, true, s.readFile()
+	}
 	fs.VisitAll(func(f *flag.Flag) {
-		if v, set := env(variable(f.Name)); set && v != "" && !s.given[f.Name] && s.file == "" {
+		if v, set := env(variable(f.Name)); set && v != "" && !s.given[f.Name] {
 			s.given[f.Name] = true
 			readable = fs.Set(f.Name, v) == nil && readable
 		}
@@ -78,30 +90,38 @@ func read(args []string, env func(string) (string, bool)) (s *settings, ok bool,
 	if !readable {
 		return nil, false, nil
 	}
-	if s.file != "" {
-		return s, true, s.readFile()
-	}
 	return s, true, nil
 }
 
-// readFile takes the settings from the configuration file, whose keys are the flags' names (etcd.conf.yml.sample).
+// readFile takes the settings from the configuration file, whose keys are the flags' names (etcd.conf.yml.sample), in the
+// place of all that the command line says: what is not there has etcd's default.
 func (s *settings) readFile() error {
 	values, err := readYAML(s.file)
 	if err != nil {
 		return err
 	}
 	s.given = map[string]bool{}
-	for key, v := range values {
-		s.given[key] = true
-		s.values[key] = fmt.Sprint(v)
-	}
+	s.take("", values)
 	for section, prefix := range map[string]string{"client-transport-security": "", "peer-transport-security": "peer-"} {
 		m, _ := values[section].(map[string]any)
-		for key, v := range m {
-			s.values[prefix+key] = fmt.Sprint(v)
-		}
+		s.take(prefix, m)
 	}
 	return nil
+}
+
+// take takes the keys of a section that say something. In etcd's sample file most are blank, and mean the default
+// (embed.ConfigFromFile). The text "" does too, but for a name and a token, which are empty then.
+func (s *settings) take(prefix string, section map[string]any) {
+	for key, v := range section {
+		switch {
+		case v == nil:
+		case v != "":
+			s.given[prefix+key] = true
+			s.values[prefix+key] = fmt.Sprint(v)
+		case key == "name" || key == "initial-cluster-token":
+			s.values[key] = ""
+		}
+	}
 }
 
 func readYAML(path string) (values map[string]any, err error) {

@@ -1,0 +1,153 @@
+package stock
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+
+	"github.com/etcd-dns/etcd-dns/discovery"
+)
+
+// unused is a port of loopback that nobody listens on.
+func unused(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// token is a discovery URL for a cluster of one.
+func token(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "stock") //nolint:usetesting // the store's sockets are in it (unix(7): 108 octets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	store, err := discovery.OpenStore(t.Context(), dir, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := httptest.NewServer(discovery.NewHandler(discovery.NewRegistry(store.Client), discovery.Options{}))
+	t.Cleanup(func() {
+		service.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, service.URL+"/tok/_config/size", strings.NewReader("value=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatal(err, resp)
+	}
+	_ = resp.Body.Close()
+	return service.URL + "/tok"
+}
+
+// start runs etcd with the file that prepare says until it serves, and ends it.
+func start(t *testing.T, file string) {
+	t.Helper()
+	s, ok, err := read([]string{"--config-file=" + file}, environment())
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	args, err := prepare(t.Context(), s, t.Logf)
+	if err != nil || len(args) != 1 {
+		t.Fatalf("%q, %v", args, err)
+	}
+	cfg, err := embed.ConfigFromFile(strings.TrimPrefix(args[0], "--config-file="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cfg.UpdateDefaultClusterFromName(embed.NewConfig().InitialCluster); err != nil { // as in etcdmain/etcd.go
+		t.Log(err)
+	}
+	if cfg.Dir == "" {
+		cfg.Dir = cfg.Name + ".etcd"
+	}
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	select {
+	case <-e.Server.ReadyNotify():
+	case <-time.After(time.Minute):
+		t.Fatal("etcd does not serve")
+	}
+}
+
+// etcd's sample file, whose keys are blank but for a few, starts a member and starts it again, as it is and filled in with a
+// discovery URL.
+func TestSampleFile(t *testing.T) {
+	sample, err := os.ReadFile("testdata/etcd.conf.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := token(t)
+	for name, fill := range map[string][]string{
+		"as it is":       nil,
+		"with discovery": {"discovery:\n", "discovery: " + url + "\n", "'proxy'", "'exit'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			text := strings.NewReplacer(append(fill, ":2380", fmt.Sprint(":", unused(t)), ":2379", fmt.Sprint(":", unused(t)), "'default'", "infra0", "debug", "panic")...).Replace(string(sample))
+			if err := os.WriteFile("etcd.yml", []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			start(t, "etcd.yml")
+			start(t, "etcd.yml")
+		})
+	}
+}
+
+// With a file etcd looks at nothing else, and so do the checks; a discovery URL elsewhere must not get lost.
+func TestFileAlone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, c := range []struct {
+		name, file string
+		args, env  []string
+		dir, want  string
+	}{
+		{name: "flags are not looked at", file: "name: F\n", args: []string{"--data-dir=zzz", "--name=zzz"}, dir: "F.etcd"},
+		{name: "nor variables", file: "data-dir:\n", env: []string{"ETCD_NAME=zzz", "ETCD_DATA_DIR=zzz"}, dir: "default.etcd"},
+		{name: "an empty name is one", file: "name: ''\n", dir: ".etcd"},
+		{name: "discovery by variable", file: "name: F\ndiscovery:\n", env: []string{"ETCD_DISCOVERY=http://d/t"}, dir: "F.etcd", want: "ETCD_DISCOVERY is set beside etcd.yml, which names no members"},
+		{name: "discovery by flag", file: "name: F\ninitial-cluster:\n", args: []string{"--discovery=http://d/t"}, dir: "F.etcd", want: "--discovery is set beside etcd.yml"},
+		{name: "without checks", file: "name: F\n", args: []string{"--discovery=http://d/t", "--no-checks"}, dir: "F.etcd", want: "--discovery is set beside etcd.yml"},
+		{name: "the file has members", file: "name: F\ninitial-cluster: F=http://localhost:2380\n", env: []string{"ETCD_DISCOVERY=http://d/t"}, dir: "F.etcd"},
+		{name: "the member is there", file: "data-dir: " + initialized(t) + "\n", env: []string{"ETCD_DISCOVERY=http://d/t"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.WriteFile("etcd.yml", []byte(c.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, ok, err := read(append([]string{"--config-file=etcd.yml"}, c.args...), environment(c.env...))
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			if c.dir != "" && s.dir() != c.dir {
+				t.Errorf("the data directory is %s, want %s", s.dir(), c.dir)
+			}
+			_, err = prepare(t.Context(), s, t.Logf)
+			if (err != nil) != (c.want != "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
