@@ -36,7 +36,7 @@ func check(ctx context.Context, s *settings, say func(string, ...any)) error {
 	if cluster == nil {
 		return nil
 	}
-	return checkClusterID(ctx, s, cluster, s.get("initial-cluster-token"))
+	return checkClusterID(ctx, s, cluster, s.get("initial-cluster-token"), say)
 }
 
 // checkStatic looks at --initial-cluster.

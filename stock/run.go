@@ -113,7 +113,7 @@ func prepare(ctx context.Context, s *settings, say func(string, ...any)) ([]stri
 		return nil, err
 	}
 	if m, err := types.NewURLsMap(cluster); err == nil && !s.noChecks {
-		if err := checkClusterID(ctx, s, m, s.get("discovery")); err != nil {
+		if err := checkClusterID(ctx, s, m, s.get("discovery"), say); err != nil {
 			return nil, err
 		}
 	}
@@ -170,6 +170,9 @@ func discover(ctx context.Context, s *settings, say func(string, ...any)) (strin
 			}
 			say("%d of %d members have registered: %s", len(members), size, strings.Join(members, ", "))
 		}}
+	if len(s.shadowed) > 0 { // before the token's place is taken
+		return "", &Problem{What: fmt.Sprintf("%s is set beside its flag, on which etcd ends", strings.Join(s.shadowed, ", ")), Fix: "unset " + strings.Join(s.shadowed, " ")}
+	}
 	cluster, err := j.Join(ctx)
 	if err != nil {
 		return "", &Problem{What: err.Error(), Fix: discoveryFix(err), Err: err}
@@ -204,6 +207,10 @@ func (s *settings) with(cluster string) ([]string, error) {
 	})
 	for _, name := range []string{"initial-cluster", "initial-cluster-token", "initial-cluster-state"} {
 		args = append(args, "--"+name+"="+members[name])
+		// etcd ends on a flag whose variable is set, too, be it blank (flags.SetFlagsFromEnv).
+		if err := os.Unsetenv(variable(name)); err != nil {
+			return nil, err
+		}
 	}
 	return args, nil
 }

@@ -27,6 +27,8 @@ type settings struct {
 	given  map[string]bool
 	// noChecks leaves the checks out.
 	noChecks bool
+	// shadowed are variables of flags that were given, too: etcd ends on those (flags.SetFlagsFromEnv).
+	shadowed []string
 	// unread is where a discovery URL is given beside a file, which etcd then does not look at; empty if nowhere.
 	unread string
 }
@@ -81,7 +83,11 @@ func read(args []string, env func(string) (string, bool)) (s *settings, ok bool,
 		return s, true, s.readFile()
 	}
 	fs.VisitAll(func(f *flag.Flag) {
-		if v, set := env(variable(f.Name)); set && v != "" && !s.given[f.Name] {
+		v, set := env(variable(f.Name))
+		if _, mine := ours[f.Name]; set && s.given[f.Name] && !mine {
+			s.shadowed = append(s.shadowed, variable(f.Name))
+		}
+		if set && v != "" && !s.given[f.Name] {
 			s.given[f.Name] = true
 			readable = fs.Set(f.Name, v) == nil && readable
 		}

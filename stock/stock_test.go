@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/client/pkg/v3/types"
@@ -151,6 +152,8 @@ func TestChecks(t *testing.T) {
 		{"names are etcd's to resolve", with("--initial-cluster=infra0=http://infra0.example.com:2380"), "", ""},
 		{"conflicting cluster ID", with("--initial-cluster=" + full("infra1="+stranger)),
 			"conflicting cluster ID to the target cluster (c6ab534d07e8fcc4 != " + clusterID(t, "etcd-cluster", full("infra1="+stranger)) + "): " + stranger + " says the first", ""},
+		{"a stranger of three", with("--initial-cluster=" + full(ally, "infra2="+stranger)), "", "warning: " + stranger + " is of another cluster (c6ab534d07e8fcc4) than this member"},
+		{"two strangers of three", with("--initial-cluster=" + full("infra1="+stranger, "infra2="+peer(t, "7"))), "conflicting cluster ID to the target cluster (", ""},
 		{"joining", with("--initial-cluster-state=existing", "--initial-cluster="+full("infra1="+stranger)), "", ""},
 		{"a restart", with("--data-dir="+initialized, "--initial-cluster="+full("infra1="+stranger)), "", ""},
 		{"a name to listen on", with("--listen-peer-urls=http://nosuch.invalid:2380"), "--listen-peer-urls http://nosuch.invalid:2380: expected an IP address to listen on, but nosuch.invalid is a name |", ""},
@@ -193,8 +196,24 @@ func TestClusterIDWithAnAlly(t *testing.T) {
 	}
 }
 
+// etcd ends on a flag whose variable is set, too, and must not do so after it has taken a token's place.
+func TestShadowed(t *testing.T) {
+	s, _, err := read([]string{"--name=a", "--discovery=http://127.0.0.1:1/t"}, environment("ETCD_NAME=b", "ETCD_DISCOVERY=http://d/t", "ETCD_DATA_DIR="+t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := prepare(ctx, s, t.Logf); err == nil || err.Error() != "ETCD_NAME is set beside its flag, on which etcd ends" {
+		t.Errorf("%v", err)
+	}
+}
+
 // What is found takes the place of what stands there, also in a copy of the configuration file.
 func TestWith(t *testing.T) {
+	for _, name := range []string{"ETCD_INITIAL_CLUSTER", "ETCD_INITIAL_CLUSTER_TOKEN", "ETCD_INITIAL_CLUSTER_STATE"} {
+		t.Setenv(name, "")
+	}
 	s, _, err := read([]string{"--name=a", "--initial-cluster-token=x", "--discovery=http://d/t"}, environment())
 	if err != nil {
 		t.Fatal(err)
@@ -203,6 +222,9 @@ func TestWith(t *testing.T) {
 	want := []string{"--name=a", "--initial-cluster=a=http://a:1", "--initial-cluster-token=http://d/t", "--initial-cluster-state=new"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if left := slices.DeleteFunc(os.Environ(), func(v string) bool { return !strings.HasPrefix(v, "ETCD_INITIAL_CLUSTER") }); len(left) > 0 {
+		t.Errorf("%q stand beside their flags, on which etcd ends", left)
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "etcd.yml")
