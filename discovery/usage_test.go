@@ -1,8 +1,11 @@
 package discovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -10,6 +13,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.uber.org/zap"
 )
 
 // Strangers cannot take more than there is room for, and a token with an end takes its members along.
@@ -82,6 +87,79 @@ func TestOrphans(t *testing.T) {
 		if all, err := s.registry.etcd.Get(ctx, prefix, clientv3.WithPrefix()); err != nil || all.Count != want {
 			t.Errorf("%v, %d keys, want %d", err, all.Count, want)
 		}
+	}
+}
+
+// Over HTTP an address that asks too often gets 429, but what clients of etcd 2 ask for an error that they ask again after.
+func TestTooMany(t *testing.T) {
+	s := newService(t)
+	s.handler.visitors = newVisitors(Rates{Create: 1e-6, Other: 1e-6, Burst: 1}) // one of each
+	for _, c := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{"GET", "/new", 200, s.URL},
+		{"GET", "/new", 429, "too many requests from this address"},
+		{"PUT", "/tok/_config/size", 503, `{"errorCode":300,"message":"Raft Internal Error","cause":"too many requests from this address","index":0}`},
+		{"GET", "/tok", 404, ""},
+		{"GET", "/tok", 503, `{"errorCode":300,`},
+		{"GET", "/v2/keys/discovery/tok/_config/size", 503, `{"errorCode":300,`},
+		{"PUT", "/tok/1?prevExist=false", 503, `{"errorCode":300,`},
+		{"GET", "/health", 429, "too many"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != c.status || !strings.HasPrefix(string(text), c.body) {
+			t.Errorf("%s %s: %v, %s %s, want %d %s", c.method, c.path, err, resp.Status, text, c.status, c.body)
+		}
+		if after := resp.Header.Get("Retry-After"); (after == "1") != (c.status == 429 || c.status == 503) {
+			t.Errorf("%s %s: %s, Retry-After %q", c.method, c.path, resp.Status, after)
+		}
+	}
+}
+
+// A store that is half full takes no tokens, whatever fills it.
+func TestHalfFullStore(t *testing.T) {
+	cfg := storeConfig(shortDir(t), zap.NewNop())
+	cfg.QuotaBackendBytes = 2 << 20
+	e, err := startStore(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	client := v3client.New(e.Server)
+	defer func() { _ = client.Close() }()
+	for i := range 3 {
+		if _, err := client.Put(t.Context(), fmt.Sprint("other", i), strings.Repeat("x", 512<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for { // until etcd has written it
+		status, err := client.Status(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status.DbSize > cfg.QuotaBackendBytes/quotaPart {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	h := NewHandler(NewRegistry(client), Options{})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/new", nil))
+	if w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "of 2097152 octets in use, expected half at most") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
