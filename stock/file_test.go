@@ -1,6 +1,7 @@
 package stock
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
@@ -27,8 +29,8 @@ func unused(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// token is a discovery URL for a cluster of one.
-func token(t *testing.T) string {
+// token is a discovery URL for a cluster of a size.
+func token(t *testing.T, size int) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "stock") //nolint:usetesting // the store's sockets are in it (unix(7): 108 octets)
 	if err != nil {
@@ -46,7 +48,7 @@ func token(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, service.URL+"/tok/_config/size", strings.NewReader("value=1"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, service.URL+"/tok/_config/size", strings.NewReader(fmt.Sprint("value=", size)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +101,7 @@ func TestSampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := token(t)
+	url := token(t, 1)
 	for name, fill := range map[string][]string{
 		"as it is":       nil,
 		"with discovery": {"discovery:\n", "discovery: " + url + "\n", "'proxy'", "'exit'"},
@@ -149,5 +151,20 @@ func TestFileAlone(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A signal while a member waits for the others is a plain end: the service has done nothing wrong.
+func TestEndWhileWaiting(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var lines []string
+	err := Main(ctx, []string{"--name=a", "--data-dir=" + t.TempDir(), "--discovery=" + token(t, 2)}, func(format string, args ...any) {
+		lines = append(lines, fmt.Sprintf(format, args...))
+		cancel() // when it has registered
+	})
+	want := []string{"1 of 2 members have registered: a", "ended before etcd has started; a member that has registered keeps its place"}
+	if diff := cmp.Diff(want, lines); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

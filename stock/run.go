@@ -43,7 +43,12 @@ func Main(ctx context.Context, args []string, say func(format string, args ...an
 		return err
 	}
 	if ok {
-		if args, err = prepare(ctx, s, say); err != nil {
+		args, err = prepare(ctx, s, say)
+		if ctx.Err() != nil { // as etcd's own end by a signal, this is none of its failures
+			say("ended before etcd has started; a member that has registered keeps its place")
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
