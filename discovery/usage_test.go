@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func TestRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	counted, bytes := u.tokens, u.bytes
-	if err := u.count(ctx); err != nil || u.tokens != counted || u.bytes != bytes || counted != 1 {
+	if _, err := u.count(ctx); err != nil || u.tokens != counted || u.bytes != bytes || counted != 1 {
 		t.Errorf("%v; %d tokens with %d octets, counted on the way: %d with %d", err, u.tokens, u.bytes, counted, bytes)
 	}
 	for what, set := range map[string]func(){
@@ -38,7 +39,7 @@ func TestRoom(t *testing.T) {
 		"the store has 7 of 10":  func() { u.crowded = "the store has 7 of 10 octets" },
 		"octets, expected 16777": func() { u.bytes = MaxBytes - 216 },
 	} {
-		u.tokens, u.bytes, u.crowded = 1, 1, ""
+		u.tokens, u.bytes, u.crowded, u.counted = 1, 1, "", time.Now().Add(time.Hour) // so that it is not counted again
 		set()
 		big := "infra9=http://" + strings.Repeat("x", 300) + ":2380"
 		_, made := s.registry.Create(ctx, NewToken(), 3)
@@ -71,6 +72,48 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// Several registries keep one account, but for what each may add between two looks.
+func TestRoomOfSeveral(t *testing.T) {
+	s := newService(t)
+	ctx, etcd := t.Context(), s.registry.etcd
+	a, b := NewRegistry(etcd), NewRegistry(etcd)
+	for i, r := range []*Registry{a, b, a} { // the last one exists, and takes nothing
+		if _, err := r.Create(ctx, fmt.Sprint("first", i%2), 3); err != nil && i < 2 {
+			t.Fatal(err)
+		}
+	}
+	if a.usage.tokens != 1 {
+		t.Errorf("the account says %d tokens for one that was asked for twice", a.usage.tokens)
+	}
+	for from := 0; from < MaxTokens-50; from += 100 { // a third one's
+		var ops []clientv3.Op
+		for i := range 100 {
+			ops = append(ops, clientv3.OpPut(sizeKey(fmt.Sprint("third", from+i)), "3"))
+		}
+		if _, err := etcd.Txn(ctx).Then(ops[:min(100, MaxTokens-50-from)]...).Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for n, r := range []*Registry{a, b} {
+		wg.Go(func() {
+			for i := range 2*MaxTokens/addedPart + 1 {
+				if _, err := r.Create(ctx, fmt.Sprintf("t%d-%d", n, i), 3); err != nil {
+					if !errors.Is(err, ErrNoRoom) {
+						t.Error(err)
+					}
+					return
+				}
+			}
+			t.Error("it made twice of what it may make between two looks")
+		})
+	}
+	wg.Wait()
+	if got, err := etcd.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly()); err != nil || got.Count > MaxTokens+2*MaxTokens/addedPart {
+		t.Errorf("%v, there are %d tokens", err, got.Count)
+	}
+}
+
 // Members that protocol 3 left behind go at the second look; those of a token that lives, and of one without an end, stay.
 func TestOrphans(t *testing.T) {
 	s := newService(t)
@@ -81,7 +124,7 @@ func TestOrphans(t *testing.T) {
 		}
 	}
 	for _, want := range []int64{3, 2, 2} {
-		if err := s.registry.usage.count(ctx); err != nil {
+		if err := s.registry.usage.sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if all, err := s.registry.etcd.Get(ctx, prefix, clientv3.WithPrefix()); err != nil || all.Count != want {
@@ -130,7 +173,7 @@ func TestTooMany(t *testing.T) {
 // A store that is half full takes no tokens, whatever fills it.
 func TestHalfFullStore(t *testing.T) {
 	cfg := storeConfig(shortDir(t), zap.NewNop())
-	cfg.QuotaBackendBytes = 2 << 20
+	cfg.QuotaBackendBytes = 16 << 20
 	e, err := startStore(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -138,8 +181,8 @@ func TestHalfFullStore(t *testing.T) {
 	defer e.Close()
 	client := v3client.New(e.Server)
 	defer func() { _ = client.Close() }()
-	for i := range 3 {
-		if _, err := client.Put(t.Context(), fmt.Sprint("other", i), strings.Repeat("x", 512<<10)); err != nil {
+	for i := range 9 {
+		if _, err := client.Put(t.Context(), fmt.Sprint("other", i), strings.Repeat("x", 1<<20)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -158,7 +201,7 @@ func TestHalfFullStore(t *testing.T) {
 	h := NewHandler(NewRegistry(client), Options{})
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/new", nil))
-	if w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "of 2097152 octets in use, expected half at most") {
+	if w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "of 16777216 octets in use, expected half at most") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
