@@ -29,25 +29,32 @@ func unused(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// token is a discovery URL for a cluster of a size.
-func token(t *testing.T, size int) string {
+// store is one of discovery tokens, and its directory.
+func store(t *testing.T) (*discovery.Store, string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "stock") //nolint:usetesting // the store's sockets are in it (unix(7): 108 octets)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	store, err := discovery.OpenStore(t.Context(), dir, zap.NewNop())
+	s, err := discovery.OpenStore(t.Context(), dir, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := httptest.NewServer(discovery.NewHandler(discovery.NewRegistry(store.Client), discovery.Options{}))
 	t.Cleanup(func() {
-		service.Close()
-		if err := store.Close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	return s, dir
+}
+
+// token is a discovery URL for a cluster of a size.
+func token(t *testing.T, size int) string {
+	t.Helper()
+	store, _ := store(t)
+	service := httptest.NewServer(discovery.NewHandler(discovery.NewRegistry(store.Client), discovery.Options{}))
+	t.Cleanup(service.Close)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, service.URL+"/tok/_config/size", strings.NewReader(fmt.Sprint("value=", size)))
 	if err != nil {
 		t.Fatal(err)
@@ -152,6 +159,16 @@ func TestFileAlone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A token of protocol 3 that stands in a file is looked at, too.
+func TestProtocol3InAFile(t *testing.T) {
+	_, dir := store(t)
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("etcd.yml", []byte("name: P\ndiscovery-config:\n  token: none\n  client:\n    endpoints: ['unix://"+dir+"/client.sock']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	checked(t, []string{"--config-file=etcd.yml"}, "the cluster doesn't have a size configuration value in /_etcd/registry/none/_config at unix://"+dir, "")
 }
 
 // A signal while a member waits for the others is a plain end: the service has done nothing wrong.

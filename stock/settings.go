@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
@@ -112,7 +113,26 @@ func (s *settings) readFile() error {
 		m, _ := values[section].(map[string]any)
 		s.take(prefix, m)
 	}
+	s.takeDiscovery(values["discovery-config"])
 	return nil
+}
+
+// takeDiscovery takes what is about protocol 3, which in a file has a section of another form (embed.Config.DiscoveryCfg), in the
+// place of keys that are named as the flags, at which etcd does not look.
+func (s *settings) takeDiscovery(section any) {
+	c := embed.NewConfig().DiscoveryCfg
+	if text, err := yaml.Marshal(section); err != nil || section == nil || yaml.Unmarshal(text, &c) != nil || c.Secure == nil || c.Auth == nil {
+		c = embed.NewConfig().DiscoveryCfg // etcd says what is wrong with it
+	}
+	for flag, v := range map[string]string{
+		"discovery-token": c.Token, "discovery-endpoints": strings.Join(c.Endpoints, ","),
+		"discovery-cert": c.Secure.Cert, "discovery-key": c.Secure.Key, "discovery-cacert": c.Secure.Cacert,
+		"discovery-insecure-transport": strconv.FormatBool(c.Secure.InsecureTransport), "discovery-insecure-skip-tls-verify": strconv.FormatBool(c.Secure.InsecureSkipVerify),
+		"discovery-user": c.Auth.Username, "discovery-password": c.Auth.Password,
+	} {
+		s.values[flag] = v
+		s.given[flag] = v != "" && (flag == "discovery-token" || flag == "discovery-endpoints")
+	}
 }
 
 // take takes the keys of a section that say something. In etcd's sample file most are blank, and mean the default

@@ -31,6 +31,10 @@ func environment(vars ...string) func(string) (string, bool) {
 }
 
 func TestRead(t *testing.T) {
+	v3 := filepath.Join(t.TempDir(), "v3.yml")
+	if err := os.WriteFile(v3, []byte("discovery-token: x\ndiscovery-config:\n  token: tok\n  client:\n    endpoints: [http://a:1, http://b:1]\n    secure:\n      cacert: ca.crt\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(t.TempDir(), "etcd.yml")
 	if err := os.WriteFile(file, []byte("name: infra7\ndiscovery: http://d/t\npeer-transport-security:\n  cert-file: p.crt\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -51,6 +55,8 @@ func TestRead(t *testing.T) {
 		{name: "flags win", args: []string{"--name=a"}, env: []string{"ETCD_NAME=b"}, want: map[string]string{"name": "a"}, passed: []string{"--name=a"}},
 		{name: "a file instead of both", args: []string{"--name=a", "--config-file=" + file}, env: []string{"ETCD_DISCOVERY=http://e/t"},
 			want: map[string]string{"name": "infra7", "discovery": "http://d/t", "peer-cert-file": "p.crt"}, passed: []string{"--config-file=" + file, "--name=a"}},
+		{name: "protocol 3 in a file", args: []string{"--config-file=" + v3}, passed: []string{"--config-file=" + v3},
+			want: map[string]string{"discovery-token": "tok", "discovery-endpoints": "http://a:1,http://b:1", "discovery-cacert": "ca.crt", "discovery-insecure-transport": "true"}},
 		{name: "the file of a variable", env: []string{"ETCD_CONFIG_FILE=" + file}, want: map[string]string{"name": "infra7"}},
 		{name: "no checks", args: []string{"--no-checks", "--proxy=off", "--discovery-fallback=exit"}},
 		{name: "help", args: []string{"--help"}, etcdSaysIt: true},
