@@ -76,13 +76,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // discovery.etcd.io takes a token with one
 	}
 	if !h.visitors.admit(r, time.Now()) {
-		h.metrics.refused.WithLabelValues("rate").Inc()
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "too many requests from this address", http.StatusTooManyRequests)
+		h.tooMany(w, r)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	h.mux.ServeHTTP(w, r)
+}
+
+// tooMany refuses a request by the rate of its address (RFC 6585 §4). Clients of etcd 2 to 3.6 take what is neither JSON nor 5xx for
+// an answer that ends their start, and ask again after an error of the server's.
+func (h *Handler) tooMany(w http.ResponseWriter, r *http.Request) {
+	const why = "too many requests from this address"
+	h.metrics.refused.WithLabelValues("rate").Inc()
+	w.Header().Set("Retry-After", "1")
+	if _, pattern := h.mux.Handler(r); !strings.Contains(pattern, "{token}") {
+		http.Error(w, why, http.StatusTooManyRequests)
+		return
+	}
+	writeKeys(w, http.StatusServiceUnavailable, keyError{Code: codeRaft, Message: "Raft Internal Error", Cause: why}, 0)
 }
 
 // new makes a token for ?size=N and answers with its URL, as discovery.etcd.io does.

@@ -69,6 +69,9 @@ func (j *Joiner) Join(ctx context.Context) (string, error) {
 	for {
 		cluster, err := j.try(ctx)
 		var again *passing
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
 		if err == nil || !errors.As(err, &again) {
 			return cluster, j.explain(err)
 		}

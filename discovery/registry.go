@@ -62,14 +62,19 @@ func memberKey(token, id string) string { return membersPrefix(token) + id }
 // Create makes a token for a cluster of a size, and says when. ErrExists comes with the size of before.
 func (r *Registry) Create(ctx context.Context, token string, size int) (Entry, error) {
 	value := strconv.Itoa(size)
-	if err := r.usage.admit(ctx, 1, len(sizeKey(token))+len(value)); err != nil {
+	bytes := len(sizeKey(token)) + len(value)
+	if err := r.usage.admit(ctx, 1, bytes); err != nil {
 		return Entry{}, err
 	}
 	lease, err := r.etcd.Grant(ctx, int64(Lifetime/time.Second))
 	if err != nil {
+		r.usage.release(1, bytes)
 		return Entry{}, fmt.Errorf("make a token: %w", err)
 	}
 	e, err := r.create(ctx, sizeKey(token), value, clientv3.WithLease(lease.ID))
+	if errors.Is(err, ErrExists) {
+		r.usage.release(1, bytes)
+	}
 	if err != nil {
 		// The lease would expire by itself, in a week.
 		if _, gone := r.etcd.Revoke(context.WithoutCancel(ctx), lease.ID); gone != nil {

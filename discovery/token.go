@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -49,6 +50,13 @@ func checkToken(token string) error {
 		return &badValue{"token", token, "letters, digits, and - . _ ~ within, 128 at most"}
 	}
 	return nil
+}
+
+// IsServiceURL reports whether members can reach a service by a URL: of http or https, with a host, and without a path.
+func IsServiceURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" &&
+		u.RawQuery == "" && u.Fragment == "" && u.User == nil
 }
 
 func checkID(id string) error {

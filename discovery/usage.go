@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,9 +16,11 @@ const (
 	MaxTokens = 10_000
 	// MaxBytes bounds what they take in all, keys and values, in octets.
 	MaxBytes = 16 << 20
-	// countEvery is how often the store is looked through. Between that a registry counts what it adds itself; what others
-	// add, it knows at the next time.
-	countEvery = time.Minute
+	// countEvery is how often the store is looked through at least. Between that a registry counts what it adds itself; what
+	// others add, it knows at the next time. It looks again when it has added a part of the limits itself, and near them after
+	// nearAfter, so that any number of registries are over by no more than that part each.
+	countEvery, nearAfter = time.Minute, time.Second
+	addedPart, nearPart   = 100, 10
 	// page is how many keys are read at a time.
 	page = 1000
 	// statusWithin bounds a question about the store's space to one member.
@@ -34,20 +37,27 @@ type usage struct {
 	mu sync.Mutex
 	// known is false until the store has been counted once; guarded by mu.
 	known         bool
-	tokens, bytes int    // guarded by mu
-	crowded       string // why the store itself takes no more, or nothing; guarded by mu
-	// orphans are members' tokens that had no size when they were counted.
+	tokens, bytes int       // guarded by mu
+	counted       time.Time // guarded by mu
+	// what was added since; guarded by mu
+	addedTokens, addedBytes int
+	crowded                 string // why the store itself takes no more, or nothing; guarded by mu
+	// counting is held by who counts.
+	counting chan struct{}
+	// orphans are members' tokens that had no size at the last sweep; only that touches it.
 	orphans map[string]bool
 }
 
-func newUsage(etcd *clientv3.Client) *usage { return &usage{etcd: etcd, orphans: map[string]bool{}} }
+func newUsage(etcd *clientv3.Client) *usage {
+	return &usage{etcd: etcd, counting: make(chan struct{}, 1)}
+}
 
 func (u *usage) run(ctx context.Context) error {
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()
 	for {
 		// A store that does not answer now is asked again; until it was counted once nothing is admitted.
-		_ = u.count(ctx)
+		_ = u.sweep(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -58,13 +68,8 @@ func (u *usage) run(ctx context.Context) error {
 
 // admit takes note of what is about to be added, or says why there is no room.
 func (u *usage) admit(ctx context.Context, tokens, bytes int) error {
-	u.mu.Lock()
-	known := u.known
-	u.mu.Unlock()
-	if !known {
-		if err := u.count(ctx); err != nil {
-			return err
-		}
+	if err := u.refresh(ctx); err != nil {
+		return err
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -76,19 +81,56 @@ func (u *usage) admit(ctx context.Context, tokens, bytes int) error {
 	case u.bytes+bytes > MaxBytes:
 		return fmt.Errorf("%w: the tokens take %d octets, expected %d at most", ErrNoRoom, u.bytes, MaxBytes)
 	}
-	u.tokens += tokens
-	u.bytes += bytes
+	u.addLocked(tokens, bytes)
 	return nil
 }
 
-// count looks the store through, and deletes members whose token was gone the last time, too: protocol 3's clients put
-// theirs without the token's lease.
-func (u *usage) count(ctx context.Context) error {
+// release takes back what was admitted and is known not to have been added.
+func (u *usage) release(tokens, bytes int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.addLocked(-tokens, -bytes)
+}
+
+func (u *usage) addLocked(tokens, bytes int) {
+	u.tokens += tokens
+	u.bytes += bytes
+	u.addedTokens += tokens
+	u.addedBytes += bytes
+}
+
+// refresh counts if the account is too old to admit by. Who comes meanwhile waits for that count.
+func (u *usage) refresh(ctx context.Context) error {
+	if !u.stale() {
+		return nil
+	}
+	select {
+	case u.counting <- struct{}{}:
+		defer func() { <-u.counting }()
+	case <-ctx.Done():
+		return fmt.Errorf("count the tokens: %w", context.Cause(ctx))
+	}
+	if !u.stale() { // somebody else has counted
+		return nil
+	}
+	_, err := u.count(ctx)
+	return err
+}
+
+func (u *usage) stale() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	near := u.tokens > MaxTokens-MaxTokens/nearPart || u.bytes > MaxBytes-MaxBytes/nearPart
+	return !u.known || u.addedTokens >= MaxTokens/addedPart || u.addedBytes >= MaxBytes/addedPart || near && time.Since(u.counted) > nearAfter
+}
+
+// count looks the store through, and returns the tokens that have members and no size.
+func (u *usage) count(ctx context.Context) (orphans map[string]bool, err error) {
 	sized, seen, bytes := map[string]bool{}, map[string]bool{}, 0
 	for from, end := prefix, clientv3.GetPrefixRangeEnd(prefix); from != ""; {
 		resp, err := u.etcd.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page))
 		if err != nil {
-			return fmt.Errorf("count the tokens: %w", err)
+			return nil, fmt.Errorf("count the tokens: %w", err)
 		}
 		from = ""
 		for _, kv := range resp.Kvs {
@@ -103,18 +145,25 @@ func (u *usage) count(ctx context.Context) error {
 	}
 	crowded, err := u.full(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	u.mu.Lock()
-	was := u.orphans
-	u.known, u.tokens, u.bytes, u.crowded, u.orphans = true, len(sized), bytes, crowded, map[string]bool{}
-	for token := range seen {
-		if !sized[token] {
-			u.orphans[token] = true
-		}
+	defer u.mu.Unlock()
+	u.known, u.tokens, u.bytes, u.crowded = true, len(sized), bytes, crowded
+	u.counted, u.addedTokens, u.addedBytes = time.Now(), 0, 0
+	maps.DeleteFunc(seen, func(token string, _ bool) bool { return sized[token] })
+	return seen, nil
+}
+
+// sweep counts, and deletes members whose token was gone the last time, too: protocol 3's clients put theirs without the
+// token's lease.
+func (u *usage) sweep(ctx context.Context) error {
+	now, err := u.count(ctx)
+	if err != nil {
+		return err
 	}
-	now := u.orphans
-	u.mu.Unlock()
+	was := u.orphans
+	u.orphans = now
 	for token := range now {
 		if !was[token] {
 			continue

@@ -1,15 +1,21 @@
 package discovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.uber.org/zap"
 )
 
 // Strangers cannot take more than there is room for, and a token with an end takes its members along.
@@ -24,7 +30,7 @@ func TestRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	counted, bytes := u.tokens, u.bytes
-	if err := u.count(ctx); err != nil || u.tokens != counted || u.bytes != bytes || counted != 1 {
+	if _, err := u.count(ctx); err != nil || u.tokens != counted || u.bytes != bytes || counted != 1 {
 		t.Errorf("%v; %d tokens with %d octets, counted on the way: %d with %d", err, u.tokens, u.bytes, counted, bytes)
 	}
 	for what, set := range map[string]func(){
@@ -33,7 +39,7 @@ func TestRoom(t *testing.T) {
 		"the store has 7 of 10":  func() { u.crowded = "the store has 7 of 10 octets" },
 		"octets, expected 16777": func() { u.bytes = MaxBytes - 216 },
 	} {
-		u.tokens, u.bytes, u.crowded = 1, 1, ""
+		u.tokens, u.bytes, u.crowded, u.counted = 1, 1, "", time.Now().Add(time.Hour) // so that it is not counted again
 		set()
 		big := "infra9=http://" + strings.Repeat("x", 300) + ":2380"
 		_, made := s.registry.Create(ctx, NewToken(), 3)
@@ -66,6 +72,48 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// Several registries keep one account, but for what each may add between two looks.
+func TestRoomOfSeveral(t *testing.T) {
+	s := newService(t)
+	ctx, etcd := t.Context(), s.registry.etcd
+	a, b := NewRegistry(etcd), NewRegistry(etcd)
+	for i, r := range []*Registry{a, b, a} { // the last one exists, and takes nothing
+		if _, err := r.Create(ctx, fmt.Sprint("first", i%2), 3); err != nil && i < 2 {
+			t.Fatal(err)
+		}
+	}
+	if a.usage.tokens != 1 {
+		t.Errorf("the account says %d tokens for one that was asked for twice", a.usage.tokens)
+	}
+	for from := 0; from < MaxTokens-50; from += 100 { // a third one's
+		var ops []clientv3.Op
+		for i := range 100 {
+			ops = append(ops, clientv3.OpPut(sizeKey(fmt.Sprint("third", from+i)), "3"))
+		}
+		if _, err := etcd.Txn(ctx).Then(ops[:min(100, MaxTokens-50-from)]...).Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for n, r := range []*Registry{a, b} {
+		wg.Go(func() {
+			for i := range 2*MaxTokens/addedPart + 1 {
+				if _, err := r.Create(ctx, fmt.Sprintf("t%d-%d", n, i), 3); err != nil {
+					if !errors.Is(err, ErrNoRoom) {
+						t.Error(err)
+					}
+					return
+				}
+			}
+			t.Error("it made twice of what it may make between two looks")
+		})
+	}
+	wg.Wait()
+	if got, err := etcd.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly()); err != nil || got.Count > MaxTokens+2*MaxTokens/addedPart {
+		t.Errorf("%v, there are %d tokens", err, got.Count)
+	}
+}
+
 // Members that protocol 3 left behind go at the second look; those of a token that lives, and of one without an end, stay.
 func TestOrphans(t *testing.T) {
 	s := newService(t)
@@ -76,12 +124,85 @@ func TestOrphans(t *testing.T) {
 		}
 	}
 	for _, want := range []int64{3, 2, 2} {
-		if err := s.registry.usage.count(ctx); err != nil {
+		if err := s.registry.usage.sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if all, err := s.registry.etcd.Get(ctx, prefix, clientv3.WithPrefix()); err != nil || all.Count != want {
 			t.Errorf("%v, %d keys, want %d", err, all.Count, want)
 		}
+	}
+}
+
+// Over HTTP an address that asks too often gets 429, but what clients of etcd 2 ask for an error that they ask again after.
+func TestTooMany(t *testing.T) {
+	s := newService(t)
+	s.handler.visitors = newVisitors(Rates{Create: 1e-6, Other: 1e-6, Burst: 1}) // one of each
+	for _, c := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{"GET", "/new", 200, s.URL},
+		{"GET", "/new", 429, "too many requests from this address"},
+		{"PUT", "/tok/_config/size", 503, `{"errorCode":300,"message":"Raft Internal Error","cause":"too many requests from this address","index":0}`},
+		{"GET", "/tok", 404, ""},
+		{"GET", "/tok", 503, `{"errorCode":300,`},
+		{"GET", "/v2/keys/discovery/tok/_config/size", 503, `{"errorCode":300,`},
+		{"PUT", "/tok/1?prevExist=false", 503, `{"errorCode":300,`},
+		{"GET", "/health", 429, "too many"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != c.status || !strings.HasPrefix(string(text), c.body) {
+			t.Errorf("%s %s: %v, %s %s, want %d %s", c.method, c.path, err, resp.Status, text, c.status, c.body)
+		}
+		if after := resp.Header.Get("Retry-After"); (after == "1") != (c.status == 429 || c.status == 503) {
+			t.Errorf("%s %s: %s, Retry-After %q", c.method, c.path, resp.Status, after)
+		}
+	}
+}
+
+// A store that is half full takes no tokens, whatever fills it.
+func TestHalfFullStore(t *testing.T) {
+	cfg := storeConfig(shortDir(t), zap.NewNop())
+	cfg.QuotaBackendBytes = 16 << 20
+	e, err := startStore(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	client := v3client.New(e.Server)
+	defer func() { _ = client.Close() }()
+	for i := range 9 {
+		if _, err := client.Put(t.Context(), fmt.Sprint("other", i), strings.Repeat("x", 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for { // until etcd has written it
+		status, err := client.Status(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status.DbSize > cfg.QuotaBackendBytes/quotaPart {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	h := NewHandler(NewRegistry(client), Options{})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/new", nil))
+	if w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "of 16777216 octets in use, expected half at most") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 

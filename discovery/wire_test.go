@@ -163,6 +163,7 @@ func TestWaitAcrossCompaction(t *testing.T) {
 // FuzzHandler: whatever the request, the answer is one of HTTP, and only well-formed tokens and members get in.
 func FuzzHandler(f *testing.F) {
 	s := newService(f)
+	s.handler.poll = 5 * time.Millisecond
 	if _, err := s.registry.Create(f.Context(), "tok", 3); err != nil {
 		f.Fatal(err)
 	}
@@ -170,10 +171,11 @@ func FuzzHandler(f *testing.F) {
 	f.Add("PUT", "/tok/1?prevExist=false", "value=infra0%3Dhttp%3A%2F%2Finfra0%3A2380")
 	f.Add("PUT", "/v2/keys/discovery/a/_config/size", "value=3")
 	f.Add("GET", "/tok/1?wait=true&waitIndex=99999999999999999999", "")
+	f.Add("GET", "/tok?wait=true&recursive=true&waitIndex=2", "")
 	f.Add("GET", "/tok/_config/size", "")
 	f.Fuzz(func(t *testing.T, method, path, form string) {
 		u, err := url.Parse(path)
-		if err != nil || u.Host != "" || !strings.HasPrefix(path, "/") || strings.Contains(u.RawQuery, "wait") {
+		if err != nil || u.Host != "" || !strings.HasPrefix(path, "/") {
 			return
 		}
 		req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(form))
@@ -217,4 +219,16 @@ func FuzzRegistration(f *testing.F) {
 			t.Errorf("%q is accepted, and becomes %q, %v", v, got, err)
 		}
 	})
+}
+
+func TestIsServiceURL(t *testing.T) {
+	for s, want := range map[string]bool{
+		"http://discovery.example.com:8087": true, "https://[2001:db8::1]/": true,
+		"discovery.example.com:8087/base": false, "http://discovery.example.com/base": false, "http://:8087": false, "ftp://d": false,
+		"http://a@d": false, "http://d?x": false, "http://d#x": false, "": false, "http://d:x": false,
+	} {
+		if got := IsServiceURL(s); got != want {
+			t.Errorf("%q: %v, want %v", s, got, want)
+		}
+	}
 }

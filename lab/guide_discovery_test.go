@@ -197,7 +197,9 @@ func TestGuideDiscovery(t *testing.T) {
 		}, commands: publicMembers[1:2], want: fails, says: []string{"infra1 is a member of that cluster already, and has served, but its data directory infra1.etcd is blank", "hint: etcdctl member remove "}},
 		// Other machines try to be another cluster by the token of the one before.
 		guideRow{name: "ReusedByAnotherCluster", commands: []string{fourth}, want: fails, says: []string{"the cluster of this token has all its members"}},
-		guideRow{name: "ByVariable", before: makeToken, commands: alone, env: []string{"ETCD_DISCOVERY=" + guideToken}},
+		// The service says what the cluster's token and state are, whatever stands in the variables for them.
+		guideRow{name: "ByVariable", before: makeToken, commands: alone, env: []string{"ETCD_DISCOVERY=" + guideToken,
+			"ETCD_INITIAL_CLUSTER=", "ETCD_INITIAL_CLUSTER_TOKEN=etcd-cluster-1", "ETCD_INITIAL_CLUSTER_STATE=new"}},
 		// With a file etcd looks at no flag, so that what the flags say stands in it, too.
 		guideRow{name: "ByFile", before: func(g *guide) {
 			makeToken(g)

@@ -96,6 +96,8 @@ func TestGuideStatic(t *testing.T) {
   --initial-cluster infra0=http://10.0.1.10:2380,infra1=http://10.0.1.11:2380,infra2=http://10.0.1.12:2380 \
   --initial-cluster-state=new`}, want: fails, says: []string{"infra0 has different advertised URLs in the cluster and advertised peer URLs list",
 			"--initial-cluster says http://10.0.1.10:2380, --initial-advertise-peer-urls says http://127.0.0.1:2380", "hint: write the same URLs in both"}},
+		guideRow{name: "DifferentAdvertisedName", commands: []string{strings.Replace(static[0], "--initial-advertise-peer-urls http://10.0.1.10:2380", "--initial-advertise-peer-urls http://infra1.example.com:2380", 1)},
+			want: fails, says: []string{"infra0 has different advertised URLs in the cluster", "--initial-advertise-peer-urls says http://infra1.example.com:2380"}},
 		// The guide only warns of what follows.
 		guideRow{name: "AdvertisedAtLocalhost", commands: []string{strings.Replace(static[0], "--advertise-client-urls http://10.0.1.10:2379", "--advertise-client-urls http://localhost:2379", 1)},
 			want: runs, says: []string{"warning: --advertise-client-urls is http://localhost:2379", "write http://ADDRESS:2379"}},

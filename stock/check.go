@@ -7,9 +7,15 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/pkg/v3/netutil"
+	"go.uber.org/zap"
 )
+
+// resolveWithin bounds the look at whether names are the addresses that they should be.
+const resolveWithin = time.Second
 
 // check looks at a start that is not a restart: initialized members ignore all that is checked here, but for addresses.
 func check(ctx context.Context, s *settings, say func(string, ...any)) error {
@@ -27,7 +33,7 @@ func check(ctx context.Context, s *settings, say func(string, ...any)) error {
 	case s.get("discovery-srv") != "" && !s.given["initial-cluster"]:
 		cluster, err = checkSRV(ctx, s, say)
 	case s.given["initial-cluster"]:
-		cluster, err = checkStatic(s, say)
+		cluster, err = checkStatic(ctx, s, say)
 	}
 	if err != nil {
 		return err
@@ -36,11 +42,11 @@ func check(ctx context.Context, s *settings, say func(string, ...any)) error {
 	if cluster == nil {
 		return nil
 	}
-	return checkClusterID(ctx, s, cluster, s.get("initial-cluster-token"))
+	return checkClusterID(ctx, s, cluster, s.get("initial-cluster-token"), say)
 }
 
 // checkStatic looks at --initial-cluster.
-func checkStatic(s *settings, say func(string, ...any)) (types.URLsMap, error) {
+func checkStatic(ctx context.Context, s *settings, say func(string, ...any)) (types.URLsMap, error) {
 	cluster, err := types.NewURLsMap(s.get("initial-cluster"))
 	if err != nil {
 		return nil, &Problem{What: fmt.Sprintf("--initial-cluster %q: %v", s.get("initial-cluster"), err), Fix: "write NAME=URL,NAME=URL, such as infra0=http://10.0.1.10:2380"}
@@ -49,7 +55,7 @@ func checkStatic(s *settings, say func(string, ...any)) (types.URLsMap, error) {
 	if err := checkName(s, cluster); err != nil {
 		return nil, err
 	}
-	return cluster, checkAdvertised(s, cluster)
+	return cluster, checkAdvertised(ctx, s, cluster)
 }
 
 // checkName is the guide's first error: the member is not among those it is to form a cluster with.
@@ -63,30 +69,26 @@ func checkName(s *settings, cluster types.URLsMap) error {
 		Fix: fmt.Sprintf("add %s=%s to --initial-cluster on every member, or give the --name that stands there", name, own)}
 }
 
-// checkAdvertised is the guide's second error. etcd resolves names before it compares; what is not addresses is left to it.
-func checkAdvertised(s *settings, cluster types.URLsMap) error {
+// checkAdvertised is the guide's second error. Names are resolved and addresses compared as etcd does it; a name that does
+// not resolve now is etcd's to ask for again.
+func checkAdvertised(ctx context.Context, s *settings, cluster types.URLsMap) error {
 	name := s.get("name")
 	advertised, err := s.urls("initial-advertise-peer-urls")
 	if err != nil {
 		return nil //nolint:nilerr // etcd says it
 	}
+	ctx, cancel := context.WithTimeout(ctx, resolveWithin)
+	defer cancel()
 	a, b := advertised.StringSlice(), cluster[name].StringSlice()
 	slices.Sort(a)
 	slices.Sort(b)
-	if slices.Equal(a, b) || !addresses(advertised) || !addresses(cluster[name]) {
+	same, err := netutil.URLStringsEqual(ctx, zap.NewNop(), a, b)
+	if same || ctx.Err() != nil {
 		return nil
 	}
 	return &Problem{What: fmt.Sprintf("%s has different advertised URLs in the cluster and advertised peer URLs list: --initial-cluster says %s, --initial-advertise-peer-urls says %s",
-		name, strings.Join(b, ","), strings.Join(a, ",")),
+		name, strings.Join(b, ","), strings.Join(a, ",")), Err: err,
 		Fix: "write the same URLs in both: those by which the other members reach this one"}
-}
-
-// addresses reports whether all URLs have IP addresses.
-func addresses(urls types.URLs) bool {
-	return !slices.ContainsFunc(urls.StringSlice(), func(u string) bool {
-		host := hostOf(u)
-		return net.ParseIP(host) == nil
-	})
 }
 
 func hostOf(u string) string {

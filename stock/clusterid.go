@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,28 +24,39 @@ const peerWithin = time.Second
 
 // checkClusterID is the guide's third error. etcd starts such a member, and it and the others log for ever that they do
 // not know each other. Of a cluster that is about to be born nobody has another ID: peers that answer with one have been
-// born apart from this member, so that it has nothing to lose. One that is not alone with its ID may go on: then the other
-// one is wrong. The token is what IDs are made from beside the URLs.
-func checkClusterID(ctx context.Context, s *settings, cluster types.URLsMap, token string) error {
+// born apart from this member, so that it has nothing to lose. While those of other IDs leave it a quorum it may go on, as
+// etcd does: they are what is wrong, and watch looks on. The token is what IDs are made from beside the URLs.
+func checkClusterID(ctx context.Context, s *settings, cluster types.URLsMap, token string, say func(string, ...any)) error {
 	own, err := membership.NewClusterFromURLsMap(zap.NewNop(), token, cluster)
 	if err != nil || s.get("initial-cluster-state") != embed.ClusterStateFlagNew {
 		return nil //nolint:nilerr // etcd says it
 	}
 	id := own.ID().String()
-	same, other, at := 0, identity{}, ""
-	for u, got := range askPeers(ctx, s, cluster) {
-		switch got.cluster {
-		case "":
-		case id:
-			same++
-			if err := checkBlank(s, own, got, u); err != nil {
-				return err
+	answers := askPeers(ctx, s, cluster)
+	strangers, other, at := 0, identity{}, ""
+	for _, name := range slices.Sorted(maps.Keys(cluster)) {
+		strange := false
+		for _, u := range cluster[name].StringSlice() {
+			switch got := answers[u]; got.cluster {
+			case "":
+			case id:
+				if err := checkBlank(s, own, got, u); err != nil {
+					return err
+				}
+			default:
+				strange, other, at = true, got, u
 			}
-		default:
-			other, at = got, u
+		}
+		if strange {
+			strangers++
 		}
 	}
-	if at == "" || same > 0 {
+	if strangers == 0 {
+		return nil
+	}
+	if n := len(cluster); n-strangers >= n/2+1 {
+		say("warning: %s is of another cluster (%s) than this member (%s), which starts, since %d of %d members can still be a cluster: correct what runs there, or replace it with etcdctl member remove and add",
+			at, other.cluster, id, n-strangers, n)
 		return nil
 	}
 	return &Problem{What: fmt.Sprintf("conflicting cluster ID to the target cluster (%s != %s): %s says the first, and the second is what this member makes of its peers' URLs and its token: %s. Exiting.",

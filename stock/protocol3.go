@@ -13,7 +13,7 @@ import (
 // used already, and of a cluster that does not answer nothing but that it asks again.
 func checkProtocol3(ctx context.Context, s *settings, say func(string, ...any)) error {
 	peers, err := s.urls("initial-advertise-peer-urls")
-	if token := s.get("discovery-token"); err != nil || token == "" || s.file != "" || s.get("discovery-user") != "" && s.get("discovery-password") == "" {
+	if token := s.get("discovery-token"); err != nil || token == "" || s.get("discovery-user") != "" && s.get("discovery-password") == "" {
 		return nil //nolint:nilerr // only etcd can tell, or it says it
 	}
 	at := s.get("discovery-endpoints")

@@ -43,7 +43,12 @@ func Main(ctx context.Context, args []string, say func(format string, args ...an
 		return err
 	}
 	if ok {
-		if args, err = prepare(ctx, s, say); err != nil {
+		args, err = prepare(ctx, s, say)
+		if ctx.Err() != nil { // as etcd's own end by a signal, this is none of its failures
+			say("ended before etcd has started; a member that has registered keeps its place")
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -93,6 +98,9 @@ func prepare(ctx context.Context, s *settings, say func(string, ...any)) ([]stri
 	if err := removed(s); err != nil {
 		return nil, err
 	}
+	if err := unread(s); err != nil {
+		return nil, err
+	}
 	if !s.noChecks {
 		if err := check(ctx, s, say); err != nil {
 			return nil, err
@@ -110,7 +118,7 @@ func prepare(ctx context.Context, s *settings, say func(string, ...any)) ([]stri
 		return nil, err
 	}
 	if m, err := types.NewURLsMap(cluster); err == nil && !s.noChecks {
-		if err := checkClusterID(ctx, s, m, s.get("discovery")); err != nil {
+		if err := checkClusterID(ctx, s, m, s.get("discovery"), say); err != nil {
 			return nil, err
 		}
 	}
@@ -128,6 +136,20 @@ func removed(s *settings) error {
 			Fix: "leave it out, or write --discovery-fallback exit; for a proxy run etcd-dns etcd grpc-proxy start"}
 	}
 	return nil
+}
+
+// unread: etcd would ignore the URL, as all that stands beside a file, and the member would be born as a cluster of its own.
+func unread(s *settings) error {
+	if s.unread == "" || s.hasLog() {
+		return nil
+	}
+	for _, way := range []string{"discovery", "initial-cluster", "discovery-srv", "discovery-endpoints"} {
+		if s.given[way] {
+			return nil
+		}
+	}
+	return &Problem{What: fmt.Sprintf("%s is set beside %s, which names no members: with a file etcd looks at nothing else, and would start a cluster of this member alone", s.unread, s.file),
+		Fix: "write discovery: URL into " + s.file}
 }
 
 // discover registers the member and waits for the others.
@@ -153,6 +175,9 @@ func discover(ctx context.Context, s *settings, say func(string, ...any)) (strin
 			}
 			say("%d of %d members have registered: %s", len(members), size, strings.Join(members, ", "))
 		}}
+	if len(s.shadowed) > 0 { // before the token's place is taken
+		return "", &Problem{What: fmt.Sprintf("%s is set beside its flag, on which etcd ends", strings.Join(s.shadowed, ", ")), Fix: "unset " + strings.Join(s.shadowed, " ")}
+	}
 	cluster, err := j.Join(ctx)
 	if err != nil {
 		return "", &Problem{What: err.Error(), Fix: discoveryFix(err), Err: err}
@@ -187,6 +212,10 @@ func (s *settings) with(cluster string) ([]string, error) {
 	})
 	for _, name := range []string{"initial-cluster", "initial-cluster-token", "initial-cluster-state"} {
 		args = append(args, "--"+name+"="+members[name])
+		// etcd ends on a flag whose variable is set, too, be it blank (flags.SetFlagsFromEnv).
+		if err := os.Unsetenv(variable(name)); err != nil {
+			return nil, err
+		}
 	}
 	return args, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
@@ -27,6 +28,10 @@ type settings struct {
 	given  map[string]bool
 	// noChecks leaves the checks out.
 	noChecks bool
+	// shadowed are variables of flags that were given, too: etcd ends on those (flags.SetFlagsFromEnv).
+	shadowed []string
+	// unread is where a discovery URL is given beside a file, which etcd then does not look at; empty if nowhere.
+	unread string
 }
 
 // ours are flags that etcd does not know any longer, or never did, with their defaults.
@@ -68,8 +73,22 @@ func read(args []string, env func(string) (string, bool)) (s *settings, ok bool,
 	if s.file == "" {
 		s.file, _ = env("ETCD_CONFIG_FILE")
 	}
+	if s.file != "" {
+		if v, _ := env(variable("discovery")); v != "" {
+			s.unread = variable("discovery")
+		}
+		if fs.Lookup("discovery").Value.String() != "" {
+			s.unread = "--discovery"
+		}
+		fs.VisitAll(func(f *flag.Flag) { s.values[f.Name] = f.DefValue })
+		return s, true, s.readFile()
+	}
 	fs.VisitAll(func(f *flag.Flag) {
-		if v, set := env(variable(f.Name)); set && v != "" && !s.given[f.Name] && s.file == "" {
+		v, set := env(variable(f.Name))
+		if _, mine := ours[f.Name]; set && s.given[f.Name] && !mine {
+			s.shadowed = append(s.shadowed, variable(f.Name))
+		}
+		if set && v != "" && !s.given[f.Name] {
 			s.given[f.Name] = true
 			readable = fs.Set(f.Name, v) == nil && readable
 		}
@@ -78,30 +97,57 @@ func read(args []string, env func(string) (string, bool)) (s *settings, ok bool,
 	if !readable {
 		return nil, false, nil
 	}
-	if s.file != "" {
-		return s, true, s.readFile()
-	}
 	return s, true, nil
 }
 
-// readFile takes the settings from the configuration file, whose keys are the flags' names (etcd.conf.yml.sample).
+// readFile takes the settings from the configuration file, whose keys are the flags' names (etcd.conf.yml.sample), in the
+// place of all that the command line says: what is not there has etcd's default.
 func (s *settings) readFile() error {
 	values, err := readYAML(s.file)
 	if err != nil {
 		return err
 	}
 	s.given = map[string]bool{}
-	for key, v := range values {
-		s.given[key] = true
-		s.values[key] = fmt.Sprint(v)
-	}
+	s.take("", values)
 	for section, prefix := range map[string]string{"client-transport-security": "", "peer-transport-security": "peer-"} {
 		m, _ := values[section].(map[string]any)
-		for key, v := range m {
+		s.take(prefix, m)
+	}
+	s.takeDiscovery(values["discovery-config"])
+	return nil
+}
+
+// takeDiscovery takes what is about protocol 3, which in a file has a section of another form (embed.Config.DiscoveryCfg), in the
+// place of keys that are named as the flags, at which etcd does not look.
+func (s *settings) takeDiscovery(section any) {
+	c := embed.NewConfig().DiscoveryCfg
+	if text, err := yaml.Marshal(section); err != nil || section == nil || yaml.Unmarshal(text, &c) != nil || c.Secure == nil || c.Auth == nil {
+		c = embed.NewConfig().DiscoveryCfg // etcd says what is wrong with it
+	}
+	for flag, v := range map[string]string{
+		"discovery-token": c.Token, "discovery-endpoints": strings.Join(c.Endpoints, ","),
+		"discovery-cert": c.Secure.Cert, "discovery-key": c.Secure.Key, "discovery-cacert": c.Secure.Cacert,
+		"discovery-insecure-transport": strconv.FormatBool(c.Secure.InsecureTransport), "discovery-insecure-skip-tls-verify": strconv.FormatBool(c.Secure.InsecureSkipVerify),
+		"discovery-user": c.Auth.Username, "discovery-password": c.Auth.Password,
+	} {
+		s.values[flag] = v
+		s.given[flag] = v != "" && (flag == "discovery-token" || flag == "discovery-endpoints")
+	}
+}
+
+// take takes the keys of a section that say something. In etcd's sample file most are blank, and mean the default
+// (embed.ConfigFromFile). The text "" does too, but for a name and a token, which are empty then.
+func (s *settings) take(prefix string, section map[string]any) {
+	for key, v := range section {
+		switch {
+		case v == nil:
+		case v != "":
+			s.given[prefix+key] = true
 			s.values[prefix+key] = fmt.Sprint(v)
+		case key == "name" || key == "initial-cluster-token":
+			s.values[key] = ""
 		}
 	}
-	return nil
 }
 
 func readYAML(path string) (values map[string]any, err error) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/client/pkg/v3/types"
@@ -30,6 +31,10 @@ func environment(vars ...string) func(string) (string, bool) {
 }
 
 func TestRead(t *testing.T) {
+	v3 := filepath.Join(t.TempDir(), "v3.yml")
+	if err := os.WriteFile(v3, []byte("discovery-token: x\ndiscovery-config:\n  token: tok\n  client:\n    endpoints: [http://a:1, http://b:1]\n    secure:\n      cacert: ca.crt\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(t.TempDir(), "etcd.yml")
 	if err := os.WriteFile(file, []byte("name: infra7\ndiscovery: http://d/t\npeer-transport-security:\n  cert-file: p.crt\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -50,6 +55,8 @@ func TestRead(t *testing.T) {
 		{name: "flags win", args: []string{"--name=a"}, env: []string{"ETCD_NAME=b"}, want: map[string]string{"name": "a"}, passed: []string{"--name=a"}},
 		{name: "a file instead of both", args: []string{"--name=a", "--config-file=" + file}, env: []string{"ETCD_DISCOVERY=http://e/t"},
 			want: map[string]string{"name": "infra7", "discovery": "http://d/t", "peer-cert-file": "p.crt"}, passed: []string{"--config-file=" + file, "--name=a"}},
+		{name: "protocol 3 in a file", args: []string{"--config-file=" + v3}, passed: []string{"--config-file=" + v3},
+			want: map[string]string{"discovery-token": "tok", "discovery-endpoints": "http://a:1,http://b:1", "discovery-cacert": "ca.crt", "discovery-insecure-transport": "true"}},
 		{name: "the file of a variable", env: []string{"ETCD_CONFIG_FILE=" + file}, want: map[string]string{"name": "infra7"}},
 		{name: "no checks", args: []string{"--no-checks", "--proxy=off", "--discovery-fallback=exit"}},
 		{name: "help", args: []string{"--help"}, etcdSaysIt: true},
@@ -148,9 +155,15 @@ func TestChecks(t *testing.T) {
 		{"not listed", with("--name=infra9", "--initial-cluster="+own), `infra9 not listed in the initial cluster config: --name is "infra9" and --initial-cluster has infra0 | add infra9=http://10.0.1.10:2380`, ""},
 		{"different URLs", with("--initial-cluster=infra0=http://10.0.1.99:2380"),
 			"infra0 has different advertised URLs in the cluster and advertised peer URLs list: --initial-cluster says http://10.0.1.99:2380, --initial-advertise-peer-urls says http://10.0.1.10:2380 |", ""},
+		{"one address spelled twice", with("--initial-advertise-peer-urls=http://[::1]:2380,http://[FD00::1]:2380", "--initial-cluster=infra0=http://[0:0:0:0:0:0:0:1]:2380,infra0=http://[fd00::1]:2380"), "", "warning: "},
+		{"another IPv6 address", with("--initial-advertise-peer-urls=http://[fd00::1]:2380", "--initial-cluster=infra0=http://[fd00::2]:2380"), "infra0 has different advertised URLs", ""},
+		{"localhost is no address to etcd", with("--initial-advertise-peer-urls=http://localhost:2380", "--initial-cluster=infra0=http://127.0.0.1:2380"), "infra0 has different advertised URLs", ""},
+		{"one URL more", with("--initial-cluster=" + own + ",infra0=http://infra0.invalid:2380"), "infra0 has different advertised URLs", "warning: --initial-cluster has infra0 at"},
 		{"names are etcd's to resolve", with("--initial-cluster=infra0=http://infra0.example.com:2380"), "", ""},
 		{"conflicting cluster ID", with("--initial-cluster=" + full("infra1="+stranger)),
 			"conflicting cluster ID to the target cluster (c6ab534d07e8fcc4 != " + clusterID(t, "etcd-cluster", full("infra1="+stranger)) + "): " + stranger + " says the first", ""},
+		{"a stranger of three", with("--initial-cluster=" + full(ally, "infra2="+stranger)), "", "warning: " + stranger + " is of another cluster (c6ab534d07e8fcc4) than this member"},
+		{"two strangers of three", with("--initial-cluster=" + full("infra1="+stranger, "infra2="+peer(t, "7"))), "conflicting cluster ID to the target cluster (", ""},
 		{"joining", with("--initial-cluster-state=existing", "--initial-cluster="+full("infra1="+stranger)), "", ""},
 		{"a restart", with("--data-dir="+initialized, "--initial-cluster="+full("infra1="+stranger)), "", ""},
 		{"a name to listen on", with("--listen-peer-urls=http://nosuch.invalid:2380"), "--listen-peer-urls http://nosuch.invalid:2380: expected an IP address to listen on, but nosuch.invalid is a name |", ""},
@@ -193,8 +206,24 @@ func TestClusterIDWithAnAlly(t *testing.T) {
 	}
 }
 
+// etcd ends on a flag whose variable is set, too, and must not do so after it has taken a token's place.
+func TestShadowed(t *testing.T) {
+	s, _, err := read([]string{"--name=a", "--discovery=http://127.0.0.1:1/t"}, environment("ETCD_NAME=b", "ETCD_DISCOVERY=http://d/t", "ETCD_DATA_DIR="+t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := prepare(ctx, s, t.Logf); err == nil || err.Error() != "ETCD_NAME is set beside its flag, on which etcd ends" {
+		t.Errorf("%v", err)
+	}
+}
+
 // What is found takes the place of what stands there, also in a copy of the configuration file.
 func TestWith(t *testing.T) {
+	for _, name := range []string{"ETCD_INITIAL_CLUSTER", "ETCD_INITIAL_CLUSTER_TOKEN", "ETCD_INITIAL_CLUSTER_STATE"} {
+		t.Setenv(name, "")
+	}
 	s, _, err := read([]string{"--name=a", "--initial-cluster-token=x", "--discovery=http://d/t"}, environment())
 	if err != nil {
 		t.Fatal(err)
@@ -203,6 +232,9 @@ func TestWith(t *testing.T) {
 	want := []string{"--name=a", "--initial-cluster=a=http://a:1", "--initial-cluster-token=http://d/t", "--initial-cluster-state=new"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if left := slices.DeleteFunc(os.Environ(), func(v string) bool { return !strings.HasPrefix(v, "ETCD_INITIAL_CLUSTER") }); len(left) > 0 {
+		t.Errorf("%q stand beside their flags, on which etcd ends", left)
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "etcd.yml")

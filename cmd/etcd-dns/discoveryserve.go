@@ -36,6 +36,9 @@ func (s *discoveryService) run(cmd *cobra.Command) (err error) {
 	if (s.cert == "") != (s.key == "") {
 		return &usage{what: "--cert and --key belong together", hint: cmd.CommandPath() + " --help"}
 	}
+	if s.url != "" && !discovery.IsServiceURL(s.url) {
+		return &usage{what: fmt.Sprintf("--url %q: expected http or https and a host, without a path", s.url), hint: "--url http://discovery.example.com:8087"}
+	}
 	var config *tls.Config
 	if s.cert != "" {
 		// Read at each handshake, so that a renewed certificate needs no restart.

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Every command that a decision's hint names is one that this program has.
@@ -34,6 +36,17 @@ func TestHintsNameCommands(t *testing.T) {
 	}
 	if seen == 0 {
 		t.Error("no hint names a command, so this test sees nothing")
+	}
+}
+
+// discovery serve looks at its flags before it opens anything.
+func TestDiscoveryServeURL(t *testing.T) {
+	cmd := newDiscoveryServe()
+	cmd.SetArgs([]string{"--url", "discovery.example.com:8087/base", "--data", t.TempDir(), "--listen", "127.0.0.1:0"})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := cmd.ExecuteContext(ctx); !isUsage(err) || !strings.Contains(err.Error(), "discovery.example.com:8087/base") {
+		t.Errorf("%v, want what a URL looks like", err)
 	}
 }
 
