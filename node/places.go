@@ -114,14 +114,15 @@ func (p *places) snapshot() roster.Places {
 }
 
 // fill adds the addresses of the nodes that the Corefile gives none. What it gives to one node, no other that it names has. A node
-// without a line, whose member is still there, may be the one that the line of another name at its address was made from.
+// without a line, whose member is still there, may be the one that the line of another name at its address was made from: it
+// keeps the address until the member is removed, also when the new name has been met there.
 func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		line, named := o.node(n.Name)
-		if at, ok := p.known[n.Name]; ok && len(line.Addrs) == 0 {
+		if at, ok := p.known[n.Name]; ok && len(line.Addrs) == 0 && (named || len(at.Addrs) > 0) {
 			n.Addrs = slices.DeleteFunc(slices.Clone(at.Addrs), func(a netip.Addr) bool { return named && o.holder(a, n.Name) != "" })
 		}
 	}

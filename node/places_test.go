@@ -106,11 +106,12 @@ func TestPlacesFill(t *testing.T) {
 	p.moved(addrList("10.0.1.12"))
 	p.recall(roster.Places{"infra0": place(9, 9, "10.0.1.99"), "infra3": place(1, 1, "10.0.1.10", "fd00::13"), "gone": place(1, 1, "10.0.1.20")})
 	r := o.Roster(func(string) int { return 0 })
-	p.recall(roster.Places{"renamed": place(1, 1, "10.0.1.11")})
-	r.Nodes = append(r.Nodes, roster.Node{Name: "gone", Addrs: addrList("10.0.1.19")}, roster.Node{Name: "renamed", Addrs: addrList("10.0.1.11")})
+	p.recall(roster.Places{"renamed": place(1, 1, "10.0.1.11"), "renamed and met": place(1, 1)})
+	r.Nodes = append(r.Nodes, roster.Node{Name: "gone", Addrs: addrList("10.0.1.19")}, roster.Node{Name: "renamed", Addrs: addrList("10.0.1.11")},
+		roster.Node{Name: "renamed and met", Addrs: addrList("10.0.1.10")})
 	r = p.fill(o, r)
 	line, _ := o.node("infra0")
-	for name, want := range map[string][]netip.Addr{"infra0": line.Addrs, "infra2": addrList("10.0.1.12"), "infra3": addrList("fd00::13"), "gone": addrList("10.0.1.20"), "renamed": addrList("10.0.1.11")} {
+	for name, want := range map[string][]netip.Addr{"infra0": line.Addrs, "infra2": addrList("10.0.1.12"), "infra3": addrList("fd00::13"), "gone": addrList("10.0.1.20"), "renamed": addrList("10.0.1.11"), "renamed and met": addrList("10.0.1.10")} {
 		if n, _ := r.Node(name); !slices.Equal(n.Addrs, want) {
 			t.Errorf("%s has %v, want %v", name, n.Addrs, want)
 		}
