@@ -63,7 +63,8 @@ func overHTTPS(t *testing.T, addr string, q *dns.Msg) *dns.Msg {
 
 // A port that another server of the same user has is refused for each key of a block, although SO_REUSEPORT would share it.
 func TestEveryDoorsPortIsChecked(t *testing.T) {
-	held, err := reuseport.ListenPacket("udp", "127.0.0.1:0")
+	const at = "127.0.95.1" // no connection of another test has a port here
+	held, err := reuseport.ListenPacket("udp", at+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func TestEveryDoorsPortIsChecked(t *testing.T) {
 		"rack1.example.org:0 1.0.10.in-addr.arpa:" + port:     true,
 		"rack1.example.org:0 tls://rack1.example.org:" + port: false, // TLS has no use for the UDP port
 	} {
-		s.text = keys + " {\n bind 127.0.0.1\n etcdsrv\n}\n"
+		s.text = keys + " {\n bind " + at + "\n etcdsrv\n}\n"
 		err := s.start()
 		if (err != nil && strings.Contains(err.Error(), port)) != refused {
 			t.Errorf("%s: %v, want it refused: %v", keys, err, refused)
