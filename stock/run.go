@@ -46,7 +46,7 @@ func Main(ctx context.Context, args []string, say func(format string, args ...an
 		args, err = prepare(ctx, s, say)
 		if ctx.Err() != nil { // as etcd's own end by a signal, this is none of its failures
 			say("ended before etcd has started; a member that has registered keeps its place")
-			return nil
+			return nil //nolint:nilerr // err is how it ended
 		}
 		if err != nil {
 			return err
