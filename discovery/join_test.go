@@ -182,35 +182,3 @@ func TestJoinThroughRestart(t *testing.T) {
 		t.Errorf("%q, %q", last, r.clusters)
 	}
 }
-
-// A thousand clusters boot at once. Each gets its three members, all three the same ones in the same order.
-func TestManyTokens(t *testing.T) {
-	const tokens = 1000
-	s := newService(t)
-	var wg sync.WaitGroup
-	got := make([][3]string, tokens)
-	failed := make(chan error, 3*tokens)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	for i := range tokens {
-		url := mustToken(t, s, 3)
-		for m := range 3 {
-			wg.Go(func() {
-				var err error
-				if got[i][m], err = joiner(url, fmt.Sprintf("infra%d", m)).Join(ctx); err != nil {
-					failed <- err
-				}
-			})
-		}
-	}
-	wg.Wait()
-	close(failed)
-	for err := range failed {
-		t.Fatal(err)
-	}
-	for i, g := range got {
-		if g[0] != g[1] || g[0] != g[2] || strings.Count(g[0], "=") != 3 {
-			t.Fatalf("token %d: %q", i, g)
-		}
-	}
-}
