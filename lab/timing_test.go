@@ -110,22 +110,12 @@ func BenchmarkRackReplace(b *testing.B) {
 			if ids := l.memberIDs(other); len(ids) != 3 || ids[victim] == 0 || ids[victim] == lost {
 				return errorf("%s lists %v", other, ids)
 			}
-			return l.everyAnswer("server")
+			return l.allSay(l.Names(), Question{l.service("server"), dns.TypeSRV}, l.complete("server"))
 		})
 		took = append(took, time.Since(began))
 		l.WaitHealthy()
 	}
 	reportTimes(b, took)
-}
-
-// everyAnswer says which node's answer lacks a member.
-func (l *Lab) everyAnswer(what string) error {
-	for _, n := range l.Names() {
-		if got := l.Ask(clientHost, l.Addr(n), l.service(what), dns.TypeSRV); got != l.complete(what) {
-			return errorf("%s answers %s, want %s", n, got, l.complete(what))
-		}
-	}
-	return nil
 }
 
 // unchanged waits until the membership has not changed for the ten seconds that a replacement asks for (R10): disks are not lost

@@ -186,7 +186,6 @@ func (p *peers) dial(ctx context.Context, network, node string) (net.Conn, error
 	for _, a := range addrs {
 		conn, err := p.dialAt(ctx, network, node, a, askTimeout/time.Duration(len(addrs)))
 		if err == nil {
-			p.met(node, nil)
 			return conn, nil
 		}
 		errs = append(errs, err)
@@ -196,7 +195,7 @@ func (p *peers) dial(ctx context.Context, network, node string) (net.Conn, error
 	return nil, err
 }
 
-// met notes how the last attempt to connect to a node ended, or that it answered.
+// met notes that a node answered, or why an attempt to connect to it failed.
 func (p *peers) met(node string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -122,8 +122,13 @@ func (p *places) fill(o *Options, r roster.Roster) roster.Roster {
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		line, named := o.node(n.Name)
-		if at, ok := p.known[n.Name]; ok && len(line.Addrs) == 0 && (named || len(at.Addrs) > 0) {
-			n.Addrs = slices.DeleteFunc(slices.Clone(at.Addrs), func(a netip.Addr) bool { return named && o.holder(a, n.Name) != "" })
+		at, known := p.known[n.Name]
+		switch {
+		case !known || len(line.Addrs) > 0:
+		case named:
+			n.Addrs = slices.DeleteFunc(slices.Clone(at.Addrs), func(a netip.Addr) bool { return o.holder(a, n.Name) != "" })
+		case len(at.Addrs) > 0:
+			n.Addrs = slices.Clone(at.Addrs)
 		}
 	}
 	return r

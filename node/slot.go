@@ -87,8 +87,8 @@ func (u *numbering) settle(members []string, answers map[string]srvboot.Answer, 
 		return nil
 	}
 	taken, waits := u.taken(members, answers, now)
-	if s := u.own(); s != roster.NoSlot && (taken[s] == "" || taken[s] > u.name) {
-		return nil // of two with one number the second by name takes another
+	if s := u.own(); s != roster.NoSlot && (taken[s] == "" || u.of(taken[s]) == roster.NoSlot && taken[s] > u.name) {
+		return nil // of two with one number the second by name takes another; a number of the bundle is never a later node's
 	}
 	u.slot.Store(roster.NoSlot)
 	if len(waits) > 0 {

@@ -98,6 +98,14 @@ func TestNumbering(t *testing.T) {
 	if u := newNumbering("infra1", b, filepath.Join(dir, "damaged"), zap.NewNop()); u.own() != 1 || u.settle(nil, answersWith(map[string]int{"later4": 1}), time.Now()) != nil {
 		t.Errorf("infra1 has %d", u.own())
 	}
+	// A number of the bundle that came here with a file is given up, whatever the names are.
+	copied := filepath.Join(dir, "copied")
+	if err := os.WriteFile(copied, []byte(`{"format":1,"slot":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if u := newNumbering("alpha", b, copied, zap.NewNop()); u.settle(nil, nil, time.Now()) != nil || u.own() == 1 {
+		t.Errorf("alpha keeps the number of infra1")
+	}
 	var full [roster.MaxSlot + 1]string
 	for i := range full {
 		full[i] = "x"

@@ -3,7 +3,6 @@ package node
 import (
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,12 +84,9 @@ func (p *stanza) discoveryListen(o *DiscoveryOptions, args []string) error {
 }
 
 func (p *stanza) discoveryURL(o *DiscoveryOptions, args []string) error {
-	if len(args) == 1 {
-		u, err := url.Parse(args[0])
-		if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.User == nil {
-			o.URL = strings.TrimSuffix(args[0], "/")
-			return nil
-		}
+	if len(args) == 1 && discovery.IsServiceURL(args[0]) {
+		o.URL = strings.TrimSuffix(args[0], "/")
+		return nil
 	}
 	return p.errorf("%q is not the URL of a service", "write one URL without a path, such as https://rack1.example.com:8087", strings.Join(args, " "))
 }
