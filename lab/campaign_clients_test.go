@@ -227,13 +227,16 @@ type member struct {
 	*clientv3.Client
 }
 
+// seeWithin bounds what a member is asked by each.
+const seeWithin = 30 * time.Second
+
 // each connects to each of the nodes' members alone, and calls see with it.
 func (c *clients) each(nodes []string, see func(context.Context, member) error) error {
 	var all error
 	for _, n := range nodes {
 		etcd, err := c.connect(c.url(c.Addr(n), "2379"))
 		if err == nil {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), seeWithin)
 			err = see(ctx, member{n, etcd})
 			cancel()
 			_ = etcd.Close()

@@ -33,6 +33,9 @@ type dnsWatch struct {
 // a second, and so may the watcher itself.
 const dnsPatience = 5 * time.Second
 
+// clock is how times are told to a person.
+const clock = "15:04:05.000"
+
 type quietness struct{ from, to time.Time }
 
 func (l *Lab) watchDNS() *dnsWatch {
@@ -77,7 +80,8 @@ func (w *dnsWatch) judge(nodes []string) error {
 	for _, n := range nodes {
 		for _, q := range []Question{w.server, w.client} {
 			if at := w.unexcused(n, q); fellSilent(at) {
-				all = errors.Join(all, fmt.Errorf("%w: %s left %d questions for %s unanswered, the first at %s", errDNS, n, len(at), q.Name, at[0].Format("15:04:05.000")))
+				all = errors.Join(all, fmt.Errorf("%w: %s left %d questions for %s unanswered for %v, the first at %s, the last at %s; of all such %s",
+					errDNS, n, len(at), q.Name, dnsPatience, at[0].Format(clock), at[len(at)-1].Format(clock), w.lateness(n, q)))
 			}
 			seq := w.Sequence(n, q)
 			if i := slices.IndexFunc(seq, func(s Seen) bool { return s.Answer != "SERVFAIL" }); w.blank[n] && i > 0 {

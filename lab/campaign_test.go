@@ -241,7 +241,7 @@ func (c *campaign) torment() {
 
 func (c *campaign) step(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	c.steps = append(c.steps, fmt.Sprintf("  %s %s", time.Now().Format("15:04:05.000"), text))
+	c.steps = append(c.steps, fmt.Sprintf("  %s %s", time.Now().Format(clock), text))
 	progress(fmt.Sprintf("seed %d round %d: %s", c.seed, c.Round, text))
 }
 

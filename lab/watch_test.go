@@ -30,7 +30,7 @@ type Seen struct {
 
 // Watcher asks every node each of its questions 100 times a second.
 type Watcher struct {
-	// patience is how long a question waits for its answer.
+	// patience is how long a question waits for its answer, in the asker's own time: while the whole machine stands still, so does that.
 	patience time.Duration
 	stop     chan struct{}
 	wg       sync.WaitGroup
@@ -38,6 +38,8 @@ type Watcher struct {
 	mu     sync.Mutex
 	seen   map[string][]Seen
 	silent map[string][]time.Time
+	// late are how long answers took that came after all.
+	late map[string][]time.Duration
 }
 
 // Ask100 starts asking every node from a host, until Stop or the end of the test. Nodes that do not answer, yet or
@@ -50,7 +52,7 @@ func (l *Lab) Ask100(from string, questions ...Question) *Watcher {
 // askPatiently is Ask100 that calls a question unanswered after the time given.
 func (l *Lab) askPatiently(from string, patience time.Duration, questions ...Question) *Watcher {
 	l.t.Helper()
-	w := &Watcher{patience: patience, stop: make(chan struct{}), seen: map[string][]Seen{}, silent: map[string][]time.Time{}}
+	w := &Watcher{patience: patience, stop: make(chan struct{}), seen: map[string][]Seen{}, silent: map[string][]time.Time{}, late: map[string][]time.Duration{}}
 	l.t.Cleanup(w.Stop)
 	for _, node := range l.names {
 		for _, q := range questions {
@@ -58,7 +60,7 @@ func (l *Lab) askPatiently(from string, patience time.Duration, questions ...Que
 			if err != nil {
 				l.t.Fatal(err)
 			}
-			a := &asker{Watcher: w, conn: conn, host: l.host(node), key: key(node, q), question: q, pending: map[uint16]time.Time{}}
+			a := &asker{Watcher: w, conn: conn, host: l.host(node), key: key(node, q), question: q, pending: map[uint16]outstanding{}, givenUp: map[uint16]outstanding{}}
 			w.wg.Go(a.ask)
 			w.wg.Go(a.listen)
 		}
@@ -73,25 +75,36 @@ type asker struct {
 	host     *host
 	key      string
 	question Question
-	// pending are the questions without an answer yet, by message id, and when they were sent; Watcher.mu guards it.
-	pending map[uint16]time.Time
+	// pending are the questions without an answer yet, by message id, and when they were sent, givenUp those that waited too
+	// long; Watcher.mu guards both.
+	pending, givenUp map[uint16]outstanding
 }
 
-// ask sends a question every 10 ms, and gives up on those that are too old.
+// outstanding is a question without an answer: when it was sent, by the clock and by the asker's ticks.
+type outstanding struct {
+	at   time.Time
+	tick int
+}
+
+// askEvery is the time between two questions.
+const askEvery = 10 * time.Millisecond
+
+// ask sends a question at every tick, and gives up on those that are too old.
 func (a *asker) ask() {
 	defer func() { _ = a.conn.Close() }()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
-	for id := uint16(1); ; id++ {
+	for n := 1; ; n++ {
+		id := uint16(n)
 		q := new(dns.Msg).SetQuestion(dns.Fqdn(a.question.Name), a.question.Type)
 		q.Id = id
-		now := time.Now()
 		a.mu.Lock()
-		a.pending[id] = now
+		a.pending[id] = outstanding{time.Now(), n}
 		for id, sent := range a.pending {
-			if now.Sub(sent) > a.patience {
+			if time.Duration(n-sent.tick)*askEvery > a.patience {
 				delete(a.pending, id)
-				a.silent[a.key] = append(a.silent[a.key], sent)
+				a.givenUp[id] = sent
+				a.silent[a.key] = append(a.silent[a.key], sent.at)
 			}
 		}
 		a.mu.Unlock()
@@ -121,7 +134,10 @@ func (a *asker) listen() {
 		a.mu.Lock()
 		if sent, ok := a.pending[m.Id]; ok {
 			delete(a.pending, m.Id)
-			a.seen[a.key] = note(a.seen[a.key], Answer(m), sent, time.Now())
+			a.seen[a.key] = note(a.seen[a.key], Answer(m), sent.at, time.Now())
+		} else if sent, ok := a.givenUp[m.Id]; ok {
+			delete(a.givenUp, m.Id)
+			a.late[a.key] = append(a.late[a.key], time.Since(sent.at))
 		}
 		a.mu.Unlock()
 	}
@@ -191,6 +207,17 @@ func (w *Watcher) Unanswered(node string, q Question) []time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.silent[key(node, q)])
+}
+
+// lateness tells of the answers that came too late.
+func (w *Watcher) lateness(node string, q Question) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	late := w.late[key(node, q)]
+	if len(late) == 0 {
+		return "none came later"
+	}
+	return fmt.Sprintf("%d came later, after %v at most", len(late), slices.Max(late).Round(time.Millisecond))
 }
 
 // firstAnswers checks the answers of a node from its first boot on: SERVFAIL while it does not know, then NXDOMAIN
