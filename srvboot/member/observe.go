@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage/schema"
 	"go.uber.org/zap"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
@@ -39,14 +40,15 @@ type observer struct {
 	lastRead atomic.Pointer[time.Time]
 	// progress is what the leader knows of the others; it belongs to watch.
 	progress progress
-	// seen is the member list at the last look, and stands the last one that was the same at two looks; they belong to watch.
-	seen, stands []srvboot.MemberEntry
+	// list is the member list at the last look; it belongs to watch.
+	list listing
 	// kick asks for a sample now; one slot.
 	kick chan struct{}
 }
 
 func newObserver(e *embed.Etcd, reports *reporter, log *zap.Logger) *observer {
-	return &observer{e: e, reports: reports, log: log, kick: make(chan struct{}, 1)}
+	database, _ := schema.ReadConsistentIndex(e.Server.Backend().ReadTx())
+	return &observer{e: e, reports: reports, log: log, list: listing{database: database}, kick: make(chan struct{}, 1)}
 }
 
 // watch reports states until ctx ends, and returns why the server ended if it did so on its own.
@@ -97,20 +99,17 @@ func (o *observer) watch(ctx context.Context) error {
 		case <-o.kick:
 		case <-tick.C:
 		case <-members.C:
+			applied := o.e.Server.AppliedIndex()
 			o.look()
-			changed = !reflect.DeepEqual(o.stands, state.Members) || state.Listed == 0 && len(o.stands) > 0
+			changed = !reflect.DeepEqual(o.list.members, state.Members) || state.Listed == 0 && o.list.date(applied) > 0
 		}
 	}
 }
 
-// look looks at the member list alone. etcd changes its list before the index that the change has counts as applied
-// (etcdserver/server.go apply), so a list is dated only when it is seen for the second time.
+// look looks at the member list alone.
 func (o *observer) look() {
-	list := entries(o.e)
-	if reflect.DeepEqual(list, o.seen) {
-		o.stands = list
-	}
-	o.seen = list
+	members := entries(o.e)
+	o.list.see(members, o.e.Server.CommittedIndex())
 }
 
 // probe looks after the connections to other members.
@@ -164,8 +163,7 @@ func (o *observer) serving() bool {
 	return last != nil && time.Since(*last) < servingFor
 }
 
-// sample reads the present state. Applied is read before Members, so the list is never older than the index says;
-// while a restarted member replays its log, the list is a part of the real one and the index is low.
+// sample reads the present state. Applied is read before Members, so the list is never older than the index says.
 func (o *observer) sample() srvboot.MemberState {
 	s := o.e.Server
 	state := srvboot.MemberState{
@@ -179,9 +177,8 @@ func (o *observer) sample() srvboot.MemberState {
 	if l := s.Leader(); l != 0 {
 		state.Leader = hexID(uint64(l))
 	}
-	if state.Members = entries(o.e); reflect.DeepEqual(state.Members, o.stands) {
-		state.Listed = state.Applied // it was the list before that index was read, and is after
-	}
+	o.look()
+	state.Members, state.Listed = o.list.members, o.list.date(state.Applied)
 	for _, m := range state.Members {
 		// Server.IsLearner panics until the replay has come to the own member.
 		state.IsLearner = state.IsLearner || m.ID == state.ID && m.IsLearner
