@@ -76,6 +76,7 @@ type Boot struct {
 	reached   MemberState // of the own member at indexAt
 	wake      time.Time
 	steward   steward
+	spreading *spreading           // nil while no removal waits
 	admission *Admission           // the last learner that this node let in
 	welcomed  map[string]time.Time // by node, since when a person lets it in
 	removed   bool                 // the member of this data ended once because its cluster removed it
@@ -169,6 +170,7 @@ func (b *Boot) step() {
 		}
 	}
 	b.look()
+	b.attend(now)
 	b.tend(now)
 	b.remember(now)
 	b.publishReport()

@@ -155,8 +155,8 @@ func (b *Boot) heard(p *peer, number uint64, s State, err error) {
 		p.ran = now
 	}
 	b.ballotMoved(s.Promised, now)
-	if s.Bundle == b.home.Bundle && s.SrvName == b.home.SrvName && b.diskErr == nil {
-		b.saveTombstones(s.Tombstones)
+	if s.Bundle == b.home.Bundle && s.SrvName == b.home.SrvName {
+		b.hearTombstones(s.Tombstones)
 	}
 }
 

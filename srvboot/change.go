@@ -1,5 +1,7 @@
 package srvboot
 
+import "errors"
+
 // ChangeOp is one kind of step in a cluster's membership.
 type ChangeOp string
 
@@ -30,6 +32,9 @@ type Change struct {
 	Node   string `json:"node"`
 	Reason string `json:"reason"`
 }
+
+// ErrRefused is for a change that did not take place, and will not.
+var ErrRefused = errors.New("refused")
 
 // Link is what a raft leader knows of another member.
 type Link struct {

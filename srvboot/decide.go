@@ -158,7 +158,7 @@ func rowUnmounted(s *situation) (Plan, bool) {
 // rowRemoved is row 7. A list that lacks this node's member proves its removal only if it is later than the member's own
 // addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
-	gone := s.phase == Removed || s.empty() && s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
+	gone := s.phase == Removed || s.empty() && s.buried()
 	ran := s.f.Disk.Data == HasMember && s.phase == Running || s.f.Disk.Data == Stub && s.phase == Joining
 	if id := s.memberID(); ran && s.lives != nil && id != "" {
 		_, listed := s.lives.byID(id)
@@ -178,8 +178,7 @@ func rowRemoved(s *situation) (Plan, bool) {
 			s.f.Home.Node+", then "+hint+s.f.Home.Node, "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
-	tombstone := s.f.Disk.Seen.Tombstones[s.f.Home.Node].Removed
-	if s.marker.Learner && s.phase != Removed && !tombstone && ran {
+	if s.marker.Learner && s.phase != Removed && !s.buried() && ran {
 		return Plan{Row: 7, Action: SetAside, Reason: fmt.Sprintf("learner %s was removed from its cluster before it had a vote; this node asks again",
 			s.memberID())}, true
 	}

@@ -111,6 +111,8 @@ type MemberState struct {
 	Commit uint64   `json:"commit,omitempty"`
 	Alarms []string `json:"alarms,omitempty"`
 	Links  []Link   `json:"links,omitempty"`
+	// Connected are the other members that this one is connected with, whoever leads; it may be a second old.
+	Connected []string `json:"connected,omitempty"`
 	// Version is etcd's version; PID that of the child process.
 	Version string `json:"version,omitempty"`
 	PID     int    `json:"pid,omitempty"`

@@ -117,7 +117,8 @@ func (w *mworld) orders(i int, add adder) {
 
 // buries writes a person's word down. Whoever is linked has heard of it a second later.
 func (w *mworld) buries(i int, name string, removed bool) {
-	word := map[string]Tombstone{name: {Count: w.slots[i].disk.seen.Tombstones[name].Count + 1, Removed: removed}}
+	e, _ := listedNode(w.self(i).Members, name)
+	word := map[string]Tombstone{name: {Count: w.slots[i].disk.seen.Tombstones[name].Count + 1, Removed: removed, ClusterID: w.m.genesis.ClusterID, MemberID: e.ID}}
 	for j := range w.slots {
 		if w.links(i, j) {
 			merged, _ := withTombstones(w.slots[j].disk.seen.Tombstones, word)

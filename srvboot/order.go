@@ -49,27 +49,6 @@ type OrderReply struct {
 // orderLasts is how long a word for a node counts that has not come in yet.
 const orderLasts = time.Hour
 
-// Tombstone says whether a person removed a node. Nodes hand each other what they have; the higher count is the later
-// word.
-type Tombstone struct {
-	Count   uint64 `json:"count"`
-	Removed bool   `json:"removed"`
-}
-
-// withTombstones merges what another node has, and reports whether anything was new.
-func withTombstones(own, theirs map[string]Tombstone) (merged map[string]Tombstone, changed bool) {
-	merged = map[string]Tombstone{}
-	for name, t := range own {
-		merged[name] = t
-	}
-	for name, t := range theirs {
-		if t.Count > merged[name].Count || t.Count == merged[name].Count && t.Removed && !merged[name].Removed {
-			merged[name], changed = t, true
-		}
-	}
-	return merged, changed
-}
-
 // HandleOrder carries out an order if the own member leads. It waits for the change itself, not for what follows from it.
 func (b *Boot) HandleOrder(ctx context.Context, o Order) (OrderReply, error) {
 	answer := make(chan OrderReply, 1)
@@ -110,7 +89,7 @@ func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 	b.o.Log.Info("ordered", zap.String("op", string(o.Op)), zap.String("node", o.Node), zap.Bool("force", o.Force))
 	switch e, listed := listedNode(self.Members, o.Node); o.Op {
 	case OrderAdd, OrderReplace:
-		reply(b.welcome(o, listed))
+		reply(b.welcome(o, self, listed))
 	case OrderRemove:
 		b.removeNode(o, self, e, listed, reply)
 	case OrderPromote:
@@ -132,11 +111,11 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 }
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
-func (b *Boot) welcome(o Order, listed bool) OrderReply {
-	if o.Op == OrderAdd && listed {
+func (b *Boot) welcome(o Order, self MemberState, listed bool) OrderReply {
+	if o.Op == OrderAdd && listed && !b.disk.Seen.Tombstones[o.Node].Removed {
 		return OrderReply{Done: true, Text: o.Node + " is a member"}
 	}
-	if !b.bury(o.Node, false) {
+	if !b.bury(self, o.Node, "", false) {
 		return OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"}
 	}
 	if b.welcomed == nil {
@@ -144,6 +123,9 @@ func (b *Boot) welcome(o Order, listed bool) OrderReply {
 	}
 	b.welcomed[o.Node] = time.Now()
 	b.Prompt()
+	if listed && o.Op == OrderAdd {
+		return OrderReply{Done: true, Text: o.Node + " stays a member"}
+	}
 	return OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node}
 }
 
@@ -157,7 +139,8 @@ func (b *Boot) removeNode(o Order, self MemberState, e MemberEntry, listed bool,
 		b.drain(o, self, reply)
 		return
 	}
-	if !b.bury(o.Node, true) {
+	was := b.tombstone(self, o.Node)
+	if !b.bury(self, o.Node, e.ID, true) {
 		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
 		return
 	}
@@ -165,7 +148,38 @@ func (b *Boot) removeNode(o Order, self MemberState, e MemberEntry, listed bool,
 		reply(OrderReply{Done: true, Text: o.Node + " has no member, and is kept out"})
 		return
 	}
-	b.takeOrdered(Change{Op: RemoveMember, ID: e.ID, Members: ListIDs(self.Members), Force: o.Force, Node: o.Node, Reason: "ordered"}, true, reply)
+	takeBack := func(why string) {
+		r := OrderReply{Text: why + "; " + o.Node + " stays", Hint: "etcd-dns status"}
+		if !b.bury(self, o.Node, was.MemberID, was.Removed) {
+			r = OrderReply{Text: why + ", and seen.json cannot be written, so " + o.Node + " is removed when that can be done", Hint: "df -h; the log says why"}
+		}
+		reply(r)
+	}
+	b.spread(o.Node, func(noted bool) {
+		now, leads := b.member.state()
+		switch {
+		case !leads || now.Leader != self.ID:
+			reply(OrderReply{Text: self.ID + " no longer leads; " + stands(o.Node), Hint: "etcd-dns member list"})
+		case !noted && !o.Force:
+			takeBack("too few of the other voters' nodes have heard of it to remember it")
+		default:
+			b.change(Change{Op: RemoveMember, ID: e.ID, Members: ListIDs(now.Members), Force: o.Force, Node: o.Node, Reason: "ordered"}, func(err error) {
+				switch {
+				case err == nil:
+					reply(OrderReply{Done: true, Text: o.Node + ": " + done[RemoveMember]})
+				case errors.Is(err, ErrRefused):
+					takeBack(err.Error())
+				default:
+					reply(OrderReply{Text: fmt.Sprintf("%v; %s", err, stands(o.Node)), Hint: "etcd-dns member list"})
+				}
+			})
+		}
+	})
+}
+
+// stands says what comes of an order whose end is not known.
+func stands(node string) string {
+	return fmt.Sprintf("%s is removed when that can be done, unless you take it back: etcd-dns member add %s", node, node)
 }
 
 // againstRemoval says why the cluster would not work on without a member.
@@ -233,30 +247,4 @@ func (b *Boot) takeOrdered(c Change, possible bool, reply func(OrderReply)) {
 // done says what a change did.
 var done = map[ChangeOp]string{
 	RemoveMember: "removed", AddLearner: "added as a learner", PromoteLearner: "promoted", MoveLeader: "another member leads now",
-}
-
-// bury writes a tombstone, or takes one back. It is durable when it returns true.
-func (b *Boot) bury(node string, removed bool) bool {
-	old := b.disk.Seen.Tombstones[node]
-	if old.Removed == removed {
-		return true
-	}
-	return b.saveTombstones(map[string]Tombstone{node: {Count: old.Count + 1, Removed: removed}})
-}
-
-// saveTombstones keeps what is new among them.
-func (b *Boot) saveTombstones(theirs map[string]Tombstone) bool {
-	merged, changed := withTombstones(b.disk.Seen.Tombstones, theirs)
-	if !changed {
-		return true
-	}
-	next := b.disk.Seen
-	next.Tombstones = merged
-	if err := b.o.Storage.SaveSeen(next); err != nil {
-		b.o.Log.Error("cannot write seen.json", zap.Error(err))
-		return false
-	}
-	b.disk.Seen = next
-	b.say()
-	return true
 }

@@ -254,15 +254,17 @@ func (m *simMember) Change(ctx context.Context, ch Change) (string, error) {
 	case leader != m.id:
 		return "", errors.New("etcdserver: not leader")
 	case !slices.Equal(ListIDs(c.list), ch.Members):
-		return "", fmt.Errorf("the members are %v, the change was derived from %v", ListIDs(c.list), ch.Members)
+		return "", fmt.Errorf("%w: the members are %v, the change was derived from %v", ErrRefused, ListIDs(c.list), ch.Members)
+	case r.refuse && ch.Op == RemoveMember:
+		return "", fmt.Errorf("%w: etcdserver: unhealthy cluster", ErrRefused)
 	case ch.Op != AddLearner && !listed:
-		return "", errors.New("membership: ID not found")
+		return "", fmt.Errorf("%w: membership: ID not found", ErrRefused)
 	case ch.Op == RemoveMember && !e.IsLearner && !ch.Force && slices.Contains(up, ch.ID) && len(up)-1 < quorum(c.voters()-1):
-		return "", errors.New("etcdserver: unhealthy cluster") // etcdserver/server.go, mayRemoveMember
+		return "", fmt.Errorf("%w: etcdserver: unhealthy cluster", ErrRefused) // etcdserver/server.go, mayRemoveMember
 	case ch.Op == AddLearner && slices.ContainsFunc(c.list, func(e MemberEntry) bool { return e.IsLearner }):
-		return "", errors.New("membership: too many learner members in cluster")
+		return "", fmt.Errorf("%w: membership: too many learner members in cluster", ErrRefused)
 	case ch.Op == AddLearner && len(c.list) > 1 && len(up) < quorum(len(c.list)+1): // etcd lets one become two
-		return "", errors.New("etcdserver: unhealthy cluster")
+		return "", fmt.Errorf("%w: etcdserver: unhealthy cluster", ErrRefused)
 	}
 	c.commit++
 	id := ch.ID

@@ -158,8 +158,9 @@ func TestRemovalIsFinished(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
 		born3(r)
 		for _, n := range r.nodes {
+			w := r.nodes["n2"].disk.wal
 			n.disk.mu.Lock()
-			n.disk.seen.Tombstones = map[string]Tombstone{"n2": {Count: 1, Removed: true}}
+			n.disk.seen.Tombstones = map[string]Tombstone{"n2": {Count: 1, Removed: true, ClusterID: w.cluster, MemberID: w.member}}
 			n.disk.mu.Unlock()
 		}
 		r.stop("n0", "n1")

@@ -30,6 +30,7 @@ type rack struct {
 	clusters map[string]*simCluster
 	removals []Change
 	frozen   map[string]bool // nodes whose member nobody hears
+	refuse   bool            // etcd refuses removals
 }
 
 // simNode is one machine.

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ const (
 	saveFrom = 1
 	// settleFor is how long no membership has changed before a voter is removed.
 	settleFor = 10 * time.Second
-	// otherMachine is how long a claim from another machine than the remembered one waits for a person.
+	// otherMachine is how long a claim from another machine than the remembered one waits for a person; one that is not known is another.
 	otherMachine = 5 * time.Minute
 	// learnerLost is for how many seconds a learner may be silent before it is removed.
 	learnerLost = 120
@@ -111,8 +112,8 @@ func (r *reconciler) link(id string) (Link, bool) {
 func (r *reconciler) removal() bool {
 	for _, e := range r.f.Self.Members {
 		node := entryNode(e)
-		if !r.f.Disk.Seen.Tombstones[node].Removed {
-			continue
+		if t := r.tombstone(node); !t.Removed || t.MemberID != e.ID {
+			continue // one that came later is not meant
 		}
 		why := againstRemoval(r.f.Self, e)
 		if e.ID == r.f.Self.ID {
@@ -178,12 +179,12 @@ func (r *reconciler) replace() bool {
 		switch {
 		case why != "":
 			r.wait(a.Node, "voter %s is not replaced yet: %s", e.ID, why)
-		case link.Quiet >= saveFrom && r.f.Saved != e.ID:
+		case link.Quiet >= saveFrom && r.f.Saved != e.ID && r.f.NoSnapshot == "":
 			r.next.Save = e.ID
 			return true
 		case link.Quiet < quietFor:
 			r.wait(a.Node, "voter %s is not replaced yet: the leader heard of it within the last %d s", e.ID, quietFor)
-			if link.Quiet >= saveFrom {
+			if link.Quiet >= saveFrom && r.f.NoSnapshot == "" {
 				return true // it is the next: a snapshot for another one would take the place of its own
 			}
 		default:
@@ -221,9 +222,12 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 		return fmt.Sprintf("%d of the other voters are connected, %d are needed", connected, max(quorum(n), quorum(n-1)))
 	case f.ListSince.IsZero() || f.Now.Sub(f.ListSince) < settleFor:
 		return fmt.Sprintf("the membership changed less than %s ago", settleFor)
-	case !welcome && remembered != "" && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
-		return fmt.Sprintf("%s is on machine %s now, and was on %s: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine, remembered, otherMachine, a.Node)
-	case f.NoSnapshot != "":
+	case r.connectedWith(e.ID) != "":
+		return fmt.Sprintf("%s is still connected with it, so another machine runs under the name %s", r.connectedWith(e.ID), a.Node)
+	case !welcome && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
+		return fmt.Sprintf("%s is on machine %s now, and was on %s: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine,
+			cmp.Or(remembered, "one that is not known here"), otherMachine, a.Node)
+	case f.NoSnapshot != "" && !welcome: // a person may do without (safety.md R10)
 		return "no snapshot could be taken: " + f.NoSnapshot
 	}
 	return ""
@@ -239,6 +243,26 @@ func (r *reconciler) connected(but string) int {
 		}
 	}
 	return n
+}
+
+// connectedWith names a node whose member is connected with a voter; empty when nobody is. The leader's silence alone proves nothing:
+// a wire may be cut between these two (R10 c).
+func (r *reconciler) connectedWith(id string) string {
+	for _, a := range r.s.fresh {
+		if m := a.State.Member; m != nil && m.ID != id && slices.Contains(m.Connected, id) {
+			return a.Node
+		}
+	}
+	return ""
+}
+
+// tombstone is a person's word on a node in this cluster.
+func (r *reconciler) tombstone(node string) Tombstone {
+	t := r.f.Disk.Seen.Tombstones[node]
+	if t.ClusterID != r.f.Self.ClusterID {
+		return Tombstone{}
+	}
+	return t
 }
 
 func admits(lines []GenesisMember, node string) bool {
@@ -258,7 +282,7 @@ func (r *reconciler) join() {
 		line, admitted := (Genesis{Members: r.f.Home.Admitted}).member(a.Node)
 		listed := slices.ContainsFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, claim.PeerURL) })
 		welcome := slices.Contains(r.f.Welcomed, a.Node)
-		gone := claim.Retired || r.f.Disk.Seen.Tombstones[a.Node].Removed
+		gone := claim.Retired || r.tombstone(a.Node).Removed
 		switch {
 		case listed:
 		case gone && !welcome:

@@ -14,7 +14,7 @@ func leaderFacts() ChangeFacts {
 	f := ChangeFacts{Facts: caseFacts(), ListSince: decideNow.Add(-time.Hour), ClaimSince: map[string]time.Time{}, NearSince: map[string]time.Time{}}
 	own(Running)(&f.Facts)
 	f.Home.Admitted = simInitial(simNames(4)...)
-	f.Disk.Seen = Seen{Nodes: map[string]Sighting{"n2": {Machine: "m2"}}}
+	f.Disk.Seen = Seen{Nodes: map[string]Sighting{"n1": {Machine: "m2"}, "n2": {Machine: "m2"}}}
 	g, ids := caseGenesis()
 	f.Self = MemberState{ID: ids["n0"], Leader: ids["n0"], ClusterID: g.ClusterID, Serving: true, Commit: 5000, Applied: 5000}
 	for _, m := range g.Members {
@@ -96,7 +96,18 @@ func learns(match uint64, near time.Duration) leaderMod {
 }
 
 func tombstone(node string) leaderMod {
-	return func(f *ChangeFacts) { f.Disk.Seen.Tombstones = map[string]Tombstone{node: {Count: 1, Removed: true}} }
+	return func(f *ChangeFacts) {
+		g, ids := caseGenesis()
+		f.Disk.Seen.Tombstones = map[string]Tombstone{node: {Count: 1, Removed: true, ClusterID: g.ClusterID, MemberID: ids[node]}}
+	}
+}
+
+// connected makes one node's member say that it is connected with another one's.
+func connected(one, other string) leaderMod {
+	return func(f *ChangeFacts) {
+		_, ids := caseGenesis()
+		theirs(one, func(s *State) { s.Member.Connected = []string{ids[other]} })(&f.Facts)
+	}
 }
 
 func edit(f func(*ChangeFacts)) leaderMod { return f }
@@ -144,6 +155,12 @@ func reconcileCases() []struct {
 			theirs("n2", func(s *State) { s.Machine = "m9" })(&f.Facts)
 			f.ClaimSince["n2"] = decideNow.Add(-5 * time.Minute)
 		})}},
+		{"a blank machine under a name whose machine nobody knows", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Disk.Seen = Seen{} })}},
+		{"a blank node whose voter another one is connected with", []leaderMod{lost("n2", 60), saved, connected("n1", "n2")}},
+		{"the same, and a person lets it in", []leaderMod{lost("n2", 60), saved, connected("n1", "n2"), edit(func(f *ChangeFacts) { f.Welcomed = []string{"n2"} })}},
+		{"a blank node, no snapshot could be taken, and a person lets it in", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) {
+			f.NoSnapshot, f.Welcomed = "no space left on device", []string{"n2"}
+		})}},
 		{"a node claims the voter of another", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
 			theirs("n2", func(s *State) { s.Claim = &Claim{PeerURL: simInitial("n1")[0].PeerURL, Lost: ids["n1"]} })(&f.Facts)
 		})}},
@@ -165,6 +182,16 @@ func reconcileCases() []struct {
 		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
 		{"a new node, a voter is down", []leaderMod{asks, edit(func(f *ChangeFacts) { f.links(ids["n2"]).Quiet = 1 })}},
 		{"a removal that did not take place", []leaderMod{tombstone("n2")}},
+		{"a removal of a member that the node had before", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
+			t := f.Disk.Seen.Tombstones["n2"]
+			t.MemberID = learnerID
+			f.Disk.Seen.Tombstones["n2"] = t
+		})}},
+		{"a removal from the cluster of another birth", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
+			t := f.Disk.Seen.Tombstones["n2"]
+			t.ClusterID = "00000000000000ff"
+			f.Disk.Seen.Tombstones["n2"] = t
+		})}},
 		{"a removal that did not take place, of the leader", []leaderMod{tombstone("n0")}},
 		{"a removal that did not take place, and would take the quorum", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
 		{"a new node and a blank one", []leaderMod{asks, lost("n2", 60), saved}},

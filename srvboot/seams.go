@@ -62,7 +62,7 @@ type Member interface {
 	// Changed receives after a new report; it holds one signal, so a slow reader sees the latest state only.
 	Changed() <-chan struct{}
 	// Change changes the membership of the member's cluster, and returns the ID of the member concerned once the change
-	// is applied here. On an error it may or may not have taken place.
+	// is applied here. After ErrRefused it has not taken place, after another error it may have, or may yet.
 	Change(ctx context.Context, c Change) (id string, err error)
 	// Snapshot writes a snapshot of the keys as etcdctl does, with a checksum at its end.
 	Snapshot(ctx context.Context, w io.Writer) error

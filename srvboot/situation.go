@@ -92,6 +92,25 @@ func (s *situation) genesis() *Genesis {
 	return &s.marker.Accepted.Genesis
 }
 
+// clusterID is that of the own genesis, or of the one that lives for a node without; empty when neither is known.
+func (s *situation) clusterID() string {
+	if g := s.genesis(); g != nil {
+		return g.ClusterID
+	}
+	for _, a := range s.born {
+		if s.lives != nil && a.Node == s.lives.Node {
+			return a.State.Accepted.Genesis.ClusterID
+		}
+	}
+	return ""
+}
+
+// buried reports whether a person removed this node from its cluster, as far as it knows of one.
+func (s *situation) buried() bool {
+	t, cluster := s.f.Disk.Seen.Tombstones[s.f.Home.Node], s.clusterID()
+	return t.Removed && (cluster == "" || t.ClusterID == cluster)
+}
+
 // memberID returns the ID that the marker or else the log gives this node.
 func (s *situation) memberID() string {
 	if s.marker.MemberID != "" {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	etcdserver "go.etcd.io/etcd/server/v3/etcdserver/errors"
 	"golang.org/x/sys/unix"
 
 	"github.com/etcd-dns/etcd-dns/srvboot"
@@ -66,21 +68,24 @@ func (c *control) change(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(e.Server.AuthStore().WithRoot(r.Context()), changePatience)
 	defer cancel()
 	id, err := carryOut(ctx, e, want)
-	if err != nil {
+	switch {
+	case errors.Is(err, srvboot.ErrRefused):
 		http.Error(w, err.Error(), http.StatusConflict)
-		return
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusGatewayTimeout)
+	default:
+		_, _ = io.WriteString(w, id) // the parent is gone if this fails
 	}
-	_, _ = io.WriteString(w, id) // the parent is gone if this fails
 }
 
 // carryOut takes the step against a list that no other leader can have changed: the read is linearizable, and etcd
 // refuses a second change while one is under way (raft, pendingConfIndex).
 func carryOut(ctx context.Context, e *embed.Etcd, c srvboot.Change) (id string, err error) {
 	if err := e.Server.LinearizableReadNotify(ctx); err != nil {
-		return "", fmt.Errorf("read the member list: %w", err)
+		return "", fmt.Errorf("%w: read the member list: %w", srvboot.ErrRefused, err)
 	}
 	if now := srvboot.ListIDs(entries(e)); !slices.Equal(now, c.Members) {
-		return "", fmt.Errorf("the members are %v, the change was derived from %v", now, c.Members)
+		return "", fmt.Errorf("%w: the members are %v, the change was derived from %v", srvboot.ErrRefused, now, c.Members)
 	}
 	switch c.Op {
 	case srvboot.AddLearner:
@@ -125,7 +130,19 @@ func wrapChange(c srvboot.Change, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s %s%s: %w", c.Op, c.ID, c.PeerURL, err)
+	err = fmt.Errorf("%s %s%s: %w", c.Op, c.ID, c.PeerURL, err)
+	if slices.ContainsFunc(refusals, func(r error) bool { return errors.Is(err, r) }) {
+		return fmt.Errorf("%w: %w", srvboot.ErrRefused, err)
+	}
+	return err
+}
+
+// refusals are what etcd says before it proposes a change, and of one that it found void when it applied it (etcdserver/server.go
+// mayAddMember, mayRemoveMember, mayPromoteMember; api/membership/cluster.go ValidateConfigurationChange).
+var refusals = []error{
+	etcdserver.ErrNotEnoughStartedMembers, etcdserver.ErrUnhealthy, etcdserver.ErrLearnerNotReady, etcdserver.ErrBadLeaderTransferee,
+	membership.ErrIDRemoved, membership.ErrIDExists, membership.ErrIDNotFound, membership.ErrPeerURLexists, membership.ErrMemberNotLearner,
+	membership.ErrTooManyLearners,
 }
 
 // entries is the applied member list.
@@ -174,6 +191,9 @@ func (p *Process) Change(ctx context.Context, c srvboot.Change) (id string, err 
 		answer, err = io.ReadAll(io.LimitReader(resp.Body, maxChange))
 		return err
 	})
+	if at := (*statusError)(nil); errors.As(err, &at) && at.code == http.StatusConflict {
+		return "", fmt.Errorf("%w: %s", srvboot.ErrRefused, strings.TrimPrefix(at.text, srvboot.ErrRefused.Error()+": "))
+	}
 	return string(answer), err
 }
 

@@ -90,7 +90,17 @@ func (p *Process) call(ctx context.Context, method, path string, body []byte, ta
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxChange)) // the status says enough without it
-		return fmt.Errorf("the member answers %s: %s", resp.Status, strings.TrimSpace(string(text)))
+		return &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
 	}
 	return take(resp)
+}
+
+// statusError is an answer of the child that is none.
+type statusError struct {
+	code int
+	text string
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("the member answers %d %s: %s", e.code, http.StatusText(e.code), e.text)
 }

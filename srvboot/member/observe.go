@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/schema"
@@ -40,6 +41,8 @@ type observer struct {
 	lastRead atomic.Pointer[time.Time]
 	// progress is what the leader knows of the others; it belongs to watch.
 	progress progress
+	// peers are the other members that this one was connected with at the last look, which come once a second; it belongs to watch.
+	peers []string
 	// list is the member list at the last look; it belongs to watch.
 	list listing
 	// kick asks for a sample now; one slot.
@@ -95,6 +98,7 @@ func (o *observer) watch(ctx context.Context) error {
 			leader = o.e.Server.LeaderChangedNotify()
 		case <-links.C:
 			o.probe(state.Members)
+			o.peers = activePeers(prometheus.DefaultGatherer)
 			changed = false
 		case <-o.kick:
 		case <-tick.C:
@@ -186,6 +190,7 @@ func (o *observer) sample() srvboot.MemberState {
 	for _, a := range s.Alarms() {
 		state.Alarms = append(state.Alarms, fmt.Sprintf("%s at %016x", a.Alarm, a.MemberID))
 	}
+	state.Connected = o.peers
 	state.Commit, state.Links = s.CommittedIndex(), o.progress.sample(time.Now())
 	// A learner refuses its clients' linearizable reads (etcd server/etcdserver/api/v3rpc/interceptor.go).
 	state.Serving = o.serving() && !state.IsLearner

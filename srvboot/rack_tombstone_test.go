@@ -1,0 +1,131 @@
+package srvboot
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWordOfAnEarlierBirth: a node comes back with a disk of before the rack was set up anew. What a person removed then says nothing
+// of the members of now, neither while it is there nor after its disk was wiped.
+func TestWordOfAnEarlierBirth(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		if reply := r.order(Order{Op: OrderRemove, Node: "n1"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		r.settled()
+		back := r.nodes["n2"].disk.image()
+		r.stop()
+		for _, n := range r.nodes {
+			n.disk.wipe()
+		}
+		r.mu.Lock()
+		clear(r.born)
+		r.removals = nil
+		r.mu.Unlock()
+		r.start()
+		r.within(20*time.Second, "three serve", r.running("n0", "n1", "n2"))
+		r.settled()
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.nodes["n2"].disk.wal = &simWAL{}
+		back()
+		r.start("n2")
+		time.Sleep(40 * time.Second)
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.start("n2")
+		r.within(90*time.Second, "three serve again", r.running("n0", "n1", "n2"))
+		for _, c := range r.removals {
+			if c.Node == "n1" {
+				t.Errorf("a voter was removed by a word of another birth: %+v", c)
+			}
+		}
+	})
+}
+
+// TestRemovalOutlivesItsLeader: the leader dies as soon as it has carried out a removal. Nobody forgets the removal; and when a person
+// takes it back at the next leader, the dead one does not bring it up again.
+func TestRemovalOutlivesItsLeader(t *testing.T) {
+	five := func(t *testing.T, f func(r *rack)) {
+		inRack(t, 3, func(r *rack) {
+			born3(r)
+			for _, n := range []string{"n3", "n4"} {
+				r.grow()
+				r.start(n)
+				r.within(20*time.Second, n+" votes", func() bool { v, _ := r.members(); return slices.Contains(v, n) })
+			}
+			r.settled()
+			f(r)
+		})
+	}
+	votes := func(r *rack) bool { v, l := r.members(); return slices.Contains(v, "n4") || len(l) > 0 }
+	five(t, func(r *rack) {
+		r.stop("n4")
+		if reply := r.order(Order{Op: OrderRemove, Node: "n4"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		r.stop("n0")
+		r.nodes["n4"].disk.wipe()
+		time.Sleep(5 * time.Second)
+		r.start("n4")
+		r.never(40*time.Second, "n4 is back", func() bool { return votes(r) })
+	})
+	five(t, func(r *rack) {
+		if reply := r.order(Order{Op: OrderRemove, Node: "n4"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		r.stop("n0")
+		r.within(30*time.Second, "n4 is retired", func() bool { return r.phaseOf("n4") == Removed })
+		if reply := r.orderAt("n1", Order{Op: OrderAdd, Node: "n4"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		r.within(time.Minute, "n4 votes again", func() bool { return votes(r) && r.running("n1", "n2", "n3", "n4")() })
+		r.settled()
+		r.start("n0")
+		r.never(time.Minute, "n4 is removed again", func() bool { return !votes(r) })
+	})
+}
+
+// TestRefusedRemoval: what etcd refuses does not happen later by itself, and the answer says so.
+func TestRefusedRemoval(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.mu.Lock()
+		r.refuse = true
+		r.mu.Unlock()
+		reply := r.order(Order{Op: OrderRemove, Node: "n2"})
+		if reply.Done || !strings.Contains(reply.Text, "unhealthy cluster; n2 stays") {
+			t.Errorf("%+v", reply)
+		}
+		r.mu.Lock()
+		r.refuse = false
+		r.mu.Unlock()
+		r.never(time.Minute, "n2 is removed by itself", func() bool { return !r.votersAre("n0", "n1", "n2")() })
+		if reply := r.order(Order{Op: OrderRemove, Node: "n2"}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
+	})
+}
+
+// TestRemovalThatNobodyNotes: the others cannot be asked whether they heard of the removal, so it does not take place.
+func TestRemovalThatNobodyNotes(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.mu.Lock()
+		for _, n := range []string{"n1", "n2"} {
+			r.cut[[2]string{n, "n0"}] = true
+		}
+		r.mu.Unlock()
+		reply := r.order(Order{Op: OrderRemove, Node: "n2"})
+		if reply.Done || !strings.Contains(reply.Text, "to remember it; n2 stays") {
+			t.Errorf("%+v", reply)
+		}
+		r.mend()
+		r.never(time.Minute, "n2 is removed by itself", func() bool { return !r.votersAre("n0", "n1", "n2")() })
+	})
+}
