@@ -22,6 +22,15 @@ import (
 	"github.com/etcd-dns/etcd-dns/roster"
 )
 
+const (
+	// maxAtOnce bounds how many members are asked at once.
+	maxAtOnce = 32
+	// maxAnswer bounds an answer, in octets: a member list within roster's bounds takes less.
+	maxAnswer = 128 << 10
+	// maxText bounds what is kept of a text that a member tells about itself, in octets.
+	maxText = 300
+)
+
 // conns are the connections to the members, one for each URL, kept from round to round.
 type conns struct {
 	o       Options
@@ -43,7 +52,7 @@ type look struct {
 func (l look) why() string {
 	switch {
 	case l.err != nil:
-		return l.err.Error()
+		return short(l.err.Error())
 	case l.learner:
 		return "it is a learner, which serves no clients"
 	case !l.leads:
@@ -71,13 +80,18 @@ func (c *conns) look(ctx context.Context, urls []string) ([]look, error) {
 		}
 	}
 	var all sync.WaitGroup
+	room := make(chan struct{}, maxAtOnce)
 	for i, u := range urls {
 		client, err := c.client(u, config)
 		if err != nil {
 			out[i] = look{url: u, err: err}
 			continue
 		}
-		all.Go(func() { out[i] = status(ctx, c.o.Timeout, u, client) })
+		all.Go(func() {
+			room <- struct{}{}
+			out[i] = status(ctx, c.o.Timeout, u, client)
+			<-room
+		})
 	}
 	all.Wait()
 	return out, nil
@@ -91,7 +105,7 @@ func status(ctx context.Context, timeout time.Duration, url string, client *clie
 	if err != nil {
 		return look{url: url, err: err}
 	}
-	return look{url: url, clusterID: hex(s.Header.ClusterId), memberID: hex(s.Header.MemberId), version: s.Version, learner: s.IsLearner, leads: s.Leader != 0,
+	return look{url: url, clusterID: hex(s.Header.ClusterId), memberID: hex(s.Header.MemberId), version: short(s.Version), learner: s.IsLearner, leads: s.Leader != 0,
 		leader: s.Leader == s.Header.MemberId, corrupt: slices.ContainsFunc(s.Errors, func(e string) bool { return strings.Contains(e, "CORRUPT") })}
 }
 
@@ -111,7 +125,7 @@ func (c *conns) list(ctx context.Context, url string, known roster.Followed) (ou
 		s, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctxStatus, &pb.StatusRequest{})
 		cancel()
 		if err != nil {
-			return out, err
+			return out, cut(err)
 		}
 		if s.RaftAppliedIndex == 0 {
 			return out, fmt.Errorf("it runs etcd %s, which does not tell how far its data go: 3.4 or later is needed", s.Version)
@@ -132,14 +146,29 @@ func (c *conns) told(ctx context.Context, client *clientv3.Client) (out roster.F
 	defer cancel()
 	r, err := client.MemberList(ctx)
 	if err != nil {
-		return out, err
+		return out, cut(err)
 	}
 	out.ClusterID = hex(r.Header.ClusterId)
 	for _, m := range r.Members {
 		out.Members = append(out.Members, roster.FollowedMember{ID: hex(m.ID), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, Learner: m.IsLearner})
 	}
 	slices.SortFunc(out.Members, func(a, b roster.FollowedMember) int { return strings.Compare(a.ID, b.ID) })
-	return out, nil
+	return out, out.Check()
+}
+
+// short cuts a text that a member tells.
+func short(text string) string {
+	if len(text) > maxText {
+		return strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
+
+func cut(err error) error {
+	if text := err.Error(); len(text) > maxText {
+		return errors.New(short(text))
+	}
+	return err
 }
 
 func hex(id uint64) string { return fmt.Sprintf("%016x", id) }
@@ -192,8 +221,9 @@ func (c *conns) client(url string, config *tls.Config) (*clientv3.Client, error)
 		config = nil
 	}
 	soon := backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: config, Logger: zap.NewNop(), DialKeepAliveTime: 2 * time.Second,
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: config, Logger: zap.NewNop(), MaxCallRecvMsgSize: maxAnswer, DialKeepAliveTime: 2 * time.Second,
 		DialKeepAliveTimeout: 2 * time.Second, DialOptions: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 			grpc.WithNoProxy(), // a proxy of the environment must not stand between a node and what it publishes
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: c.o.Timeout}),
 		}})

@@ -23,6 +23,8 @@ import (
 const (
 	followEvery   = 500 * time.Millisecond
 	followTimeout = time.Second
+	// followRestored is long enough for a person to end what answers in a cluster's place.
+	followRestored = 5 * time.Minute
 )
 
 // followers run one follow.Follower for each outside cluster of the Corefile that serves now.
@@ -73,7 +75,7 @@ func (f *followers) set(o *Options) {
 		}
 		f.all[c.Name] = &following{options: *c.Outside, Follower: follow.New(follow.Options{Cluster: c.Name, Endpoints: c.Outside.Endpoints,
 			CA: c.Outside.CA, Cert: c.Outside.Cert, Key: c.Outside.Key, ID: c.Outside.ID, File: o.File("followed-" + c.Name + ".json"),
-			Every: followEvery, Timeout: followTimeout, Changed: f.changed, Log: f.log})}
+			Every: followEvery, Timeout: followTimeout, Restored: followRestored, Changed: f.changed, Log: f.log})}
 	}
 	maps.DeleteFunc(f.all, func(name string, one *following) bool {
 		if !keep[name] {

@@ -14,7 +14,10 @@ import (
 type Followed struct {
 	// ClusterID is etcd's, 16 hexadecimal digits. Lists of two clusters have no order.
 	ClusterID string `json:"cluster_id"`
-	// Index is a raft index at which the list was the applied one; of two lists the one with the higher index is newer.
+	// Generation counts how often the cluster was found to have gone back, by a restore from a snapshot.
+	Generation uint64 `json:"generation,omitempty"`
+	// Index is a raft index at which the list was the applied one; of two lists of a generation the one with the higher
+	// index is newer.
 	Index uint64 `json:"index"`
 	// Contact says that the sender reaches members of the cluster now, so that its word on who serves counts.
 	Contact bool `json:"contact,omitempty"`
@@ -40,6 +43,14 @@ func (f Followed) Same(o Followed) bool {
 	return f.ClusterID == o.ClusterID && slices.EqualFunc(f.Members, o.Members, func(a, b FollowedMember) bool {
 		return a.ID == b.ID && a.Name == b.Name && a.Learner == b.Learner && slices.Equal(a.PeerURLs, b.PeerURLs) && slices.Equal(a.ClientURLs, b.ClientURLs)
 	})
+}
+
+// Later reports whether a list of one cluster is newer than another of it.
+func (f Followed) Later(o Followed) bool {
+	if f.Generation != o.Generation {
+		return f.Generation > o.Generation
+	}
+	return f.Index > o.Index
 }
 
 // Follow returns the roster with an outside cluster's members laid over it. An SRV record points to a name: a URL with a
