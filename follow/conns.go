@@ -14,6 +14,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -45,7 +46,9 @@ type look struct {
 	clusterID, memberID, version string
 	leader, learner, leads       bool
 	corrupt                      bool
-	err                          error
+	// denied says that it serves, and tells of itself to users of its own alone: there are no IDs then.
+	denied bool
+	err    error
 }
 
 // why says why the member does not serve clients; empty when it does.
@@ -102,11 +105,42 @@ func status(ctx context.Context, timeout time.Duration, url string, client *clie
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	s, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
+	if denied(err) {
+		return health(ctx, url, client)
+	}
 	if err != nil {
 		return look{url: url, err: err}
 	}
 	return look{url: url, clusterID: hex(s.Header.ClusterId), memberID: hex(s.Header.MemberId), version: short(s.Version), learner: s.IsLearner, leads: s.Leader != 0,
 		leader: s.Leader == s.Header.MemberId, corrupt: slices.ContainsFunc(s.Errors, func(e string) bool { return strings.Contains(e, "CORRUPT") })}
+}
+
+// health looks at a member that tells strangers nothing, in etcdctl's way (endpoint health): a linearizable read that is
+// denied by etcd's authentication went through a leader.
+func health(ctx context.Context, url string, client *clientv3.Client) look {
+	_, err := pb.NewKVClient(client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte("health")})
+	if err != nil && !denied(err) {
+		return look{url: url, err: err}
+	}
+	return look{url: url, leads: true, denied: true}
+}
+
+// denied reports whether etcd's authentication is why there is no answer.
+func denied(err error) bool {
+	switch rpctypes.Error(err) {
+	case rpctypes.ErrUserEmpty, rpctypes.ErrUserNotFound, rpctypes.ErrPermissionDenied, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision:
+		return true
+	}
+	return false
+}
+
+// explain says what to do about an error that a member answered with.
+func explain(err error) error {
+	if denied(err) {
+		return fmt.Errorf("%w: with authentication on it tells its member list to its users alone; give a client certificate whose common name is one of its users, "+
+			"with cert and key in the cluster's block (its servers need --client-cert-auth)", err)
+	}
+	return cut(err)
 }
 
 // list has a member tell the member list, linearizably where it can (etcd 3.5 and later): without a quorum there is no
@@ -125,7 +159,7 @@ func (c *conns) list(ctx context.Context, url string, known roster.Followed) (ou
 		s, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctxStatus, &pb.StatusRequest{})
 		cancel()
 		if err != nil {
-			return out, cut(err)
+			return out, explain(err)
 		}
 		if s.RaftAppliedIndex == 0 {
 			return out, fmt.Errorf("it runs etcd %s, which does not tell how far its data go: 3.4 or later is needed", s.Version)
@@ -146,7 +180,7 @@ func (c *conns) told(ctx context.Context, client *clientv3.Client) (out roster.F
 	defer cancel()
 	r, err := client.MemberList(ctx)
 	if err != nil {
-		return out, cut(err)
+		return out, explain(err)
 	}
 	out.ClusterID = hex(r.Header.ClusterId)
 	for _, m := range r.Members {

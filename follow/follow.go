@@ -290,7 +290,7 @@ func (f *Follower) judge(looks []look) {
 	defer f.mu.Unlock()
 	seen, contact := map[string]Sight{}, false
 	for _, l := range looks {
-		if l.err == nil && (f.list.ClusterID == "" || l.clusterID == f.list.ClusterID) {
+		if l.err == nil && (l.denied || f.list.ClusterID == "" || l.clusterID == f.list.ClusterID) {
 			contact = true
 			s := Sight{Error: l.why(), Version: l.version, Leader: l.leader}
 			who := l.member(f.list)

@@ -29,7 +29,7 @@ func serve(t *testing.T, at string, edit func(*embed.Config)) (stop func()) {
 	if edit != nil {
 		edit(c)
 	}
-	if c.ClientAutoTLS {
+	if c.ClientAutoTLS || !c.ClientTLSInfo.Empty() {
 		scheme = "https"
 	}
 	client, peer := mustURL(t, scheme+"://"+at), mustURL(t, "http://"+freeAddr(t))

@@ -58,7 +58,7 @@ func (f *Follower) poll(ctx context.Context, looks []look, known roster.Followed
 		case l.err != nil || l.learner:
 			errs = append(errs, fmt.Errorf("%s: %s", l.url, l.why()))
 			continue
-		case want != "" && l.clusterID != want:
+		case want != "" && l.clusterID != want && !l.denied:
 			errs = append(errs, fmt.Errorf("%s: %w", l.url, &strangerError{cluster: f.o.Cluster, got: l.clusterID, want: want}))
 			continue
 		case asked[who]:
@@ -93,7 +93,7 @@ func (l look) member(known roster.Followed) string {
 			owner = cmp.Or(owner, m.ID)
 		}
 	}
-	return cmp.Or(owner, l.memberID)
+	return cmp.Or(owner, l.memberID, l.url)
 }
 
 // agreed returns the list that more than half tell, with the middle one of their dates, the lower of two: a date out of
