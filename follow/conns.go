@@ -111,8 +111,9 @@ func status(ctx context.Context, timeout time.Duration, url string, client *clie
 	if err != nil {
 		return look{url: url, err: err}
 	}
-	return look{url: url, clusterID: hex(s.Header.ClusterId), memberID: hex(s.Header.MemberId), version: short(s.Version), learner: s.IsLearner, leads: s.Leader != 0,
-		leader: s.Leader == s.Header.MemberId, corrupt: slices.ContainsFunc(s.Errors, func(e string) bool { return strings.Contains(e, "CORRUPT") })}
+	h := s.GetHeader() // a stranger may leave it out
+	return look{url: url, clusterID: hex(h.GetClusterId()), memberID: hex(h.GetMemberId()), version: short(s.Version), learner: s.IsLearner, leads: s.Leader != 0,
+		leader: s.Leader == h.GetMemberId(), corrupt: slices.ContainsFunc(s.Errors, func(e string) bool { return strings.Contains(e, "CORRUPT") })}
 }
 
 // health looks at a member that tells strangers nothing, in etcdctl's way (endpoint health): a linearizable read that is
@@ -182,7 +183,7 @@ func (c *conns) told(ctx context.Context, client *clientv3.Client) (out roster.F
 	if err != nil {
 		return out, explain(err)
 	}
-	out.ClusterID = hex(r.Header.ClusterId)
+	out.ClusterID = hex((*pb.MemberListResponse)(r).GetHeader().GetClusterId())
 	for _, m := range r.Members {
 		out.Members = append(out.Members, roster.FollowedMember{ID: hex(m.ID), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, Learner: m.IsLearner})
 	}

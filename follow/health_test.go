@@ -41,6 +41,7 @@ func TestWhoServes(t *testing.T) {
 		{"a learner", "it is a learner", func() { good.IsLearner = true }},
 		{"with a corruption alarm", "corruption", func() { good.Errors = []string{"memberID:2 alarm:CORRUPT "} }},
 		{"of another cluster", "it does not answer", func() { good.Header = &pb.ResponseHeader{ClusterId: 0xee, MemberId: 2} }},
+		{"without a header", "it does not answer", func() { good.Header = nil }},
 		{"another member's name", "", func() { good.Header = &pb.ResponseHeader{ClusterId: fakeCluster, MemberId: 1} }},
 		{"an alarm for space", "", func() { good.Errors = []string{"memberID:2 alarm:NOSPACE "} }},
 	} {
@@ -54,6 +55,22 @@ func TestWhoServes(t *testing.T) {
 			good.Leader, good.IsLearner, good.Errors, good.Header = 1, false, nil, &pb.ResponseHeader{ClusterId: fakeCluster, MemberId: 2}
 		})
 		wait(t, "well again after "+c.name, has(f, 2, "old0 old1"))
+	}
+}
+
+// Whatever answers in a member's place: the node goes on.
+func TestAnswersWithoutSense(t *testing.T) {
+	one := startFake(t, 1)
+	one.tell(5)
+	one.edit(func() { one.status.Header, one.lists[0].Header = nil, nil })
+	f, _ := begin(t, Options{Endpoints: []string{one.url}, File: filepath.Join(t.TempDir(), "list")})
+	wait(t, "no members", faulty(f, "no members"))
+	one.edit(func() { one.lists[0].Members = []*pb.Member{{}, {}} })
+	wait(t, "no IDs", faulty(f, "twice"))
+	one.edit(func() { one.status.Version = strings.Repeat("x", 1<<20) })
+	wait(t, "too large an answer", faulty(f, "larger than max"))
+	if _, ok := f.List(); ok {
+		t.Error("something was taken")
 	}
 }
 

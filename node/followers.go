@@ -188,8 +188,10 @@ type fit struct {
 }
 
 // fit tries whether the zone can hold next, which is r with the list of one cluster more. That the zone cannot hold r
-// itself is not that cluster's doing.
+// itself is not that cluster's doing. The rack's own clusters are left out: what outside clusters share with them are
+// the nodes, and what happens in them then costs no trial.
 func (f *followers) fit(name string, r, next roster.Roster, records []dns.RR) error {
+	r, next = outsideOnly(r), outsideOnly(next)
 	last, ok := f.fits[name]
 	if !ok || !slices.Equal(last.records, records) || !last.roster.Equal(next) {
 		last = fit{roster: next, records: records}
@@ -199,6 +201,11 @@ func (f *followers) fit(name string, r, next roster.Roster, records []dns.RR) er
 		f.fits[name] = last
 	}
 	return last.err
+}
+
+func outsideOnly(r roster.Roster) roster.Roster {
+	r.Clusters = slices.DeleteFunc(slices.Clone(r.Clusters), func(c roster.Cluster) bool { return !c.Outside })
+	return r
 }
 
 func compiles(r roster.Roster, records []dns.RR) error {
