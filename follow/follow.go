@@ -6,18 +6,14 @@ package follow
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/etcd-dns/etcd-dns/internal/durable"
 	"github.com/etcd-dns/etcd-dns/roster"
 )
 
@@ -90,38 +86,6 @@ func New(o Options) *Follower {
 		o.Log.Error("the last good member list cannot be used", zap.String("cluster", o.Cluster), zap.Error(err))
 	}
 	return f
-}
-
-// savedFormat is the version of the file.
-const savedFormat = 1
-
-type savedList struct {
-	Format int             `json:"format"`
-	List   roster.Followed `json:"list"`
-}
-
-func (f *Follower) load() error {
-	text, err := os.ReadFile(f.o.File)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	var s savedList
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
-	if err == nil && s.Format > savedFormat {
-		err = fmt.Errorf("format %d is newer than %d", s.Format, savedFormat)
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", f.o.File, err)
-	}
-	if err := s.List.Check(); err != nil {
-		return fmt.Errorf("read %s: %w", f.o.File, err)
-	}
-	if f.o.ID == "" || f.o.ID == s.List.ClusterID {
-		f.list, f.saved = s.List, s.List
-	}
-	return nil
 }
 
 // List is the newest list; ok is false while none is known. It shares memory with later ones: do not write to it.
@@ -204,30 +168,6 @@ func (f *Follower) takeLocked(l roster.Followed) error {
 		f.o.Changed()
 	}
 	return f.saveLocked()
-}
-
-func (f *Follower) saveLocked() error {
-	if f.saved.Same(f.list) && f.saved.Generation == f.list.Generation {
-		return nil
-	}
-	text, err := json.MarshalIndent(savedList{Format: savedFormat, List: withoutHealth(f.list)}, "", "  ")
-	if err == nil {
-		err = durable.WriteFile(f.o.File, text, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("save the member list: %w", err)
-	}
-	f.saved = f.list
-	return nil
-}
-
-// withoutHealth leaves out what belongs to the moment.
-func withoutHealth(l roster.Followed) roster.Followed {
-	l.Contact, l.Members = false, slices.Clone(l.Members)
-	for i := range l.Members {
-		l.Members[i].Serving = false
-	}
-	return l
 }
 
 // serveLocked sets who serves.

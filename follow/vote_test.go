@@ -197,11 +197,13 @@ func TestOneLiar(t *testing.T) {
 func TestLiarAlone(t *testing.T) {
 	one := startFake(t, 1)
 	var many []*pb.Member
-	for i := range 65 {
+	for i := range 12_000 {
 		many = append(many, member(uint64(i+1), "x", "http://192.0.2.1:2379"))
 	}
 	one.tell(math.MaxUint64, many...)
 	f, _ := begin(t, Options{Endpoints: []string{one.url}, File: filepath.Join(t.TempDir(), "list"), Restored: 500 * time.Millisecond})
+	wait(t, "more than is read", faulty(f, "larger than max"))
+	one.tell(math.MaxUint64, many[:65]...)
 	wait(t, "too many", faulty(f, "65 members, at most 64"))
 	one.tell(math.MaxUint64, many[:1]...)
 	wait(t, "the lie", has(f, 1, "x"))
