@@ -128,11 +128,9 @@ func health(ctx context.Context, url string, client *clientv3.Client) look {
 
 // denied reports whether etcd's authentication is why there is no answer.
 func denied(err error) bool {
-	switch rpctypes.Error(err) {
-	case rpctypes.ErrUserEmpty, rpctypes.ErrUserNotFound, rpctypes.ErrPermissionDenied, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision:
-		return true
-	}
-	return false
+	etcds := rpctypes.Error(err)
+	return slices.ContainsFunc([]error{rpctypes.ErrUserEmpty, rpctypes.ErrUserNotFound, rpctypes.ErrPermissionDenied, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision},
+		func(e error) bool { return errors.Is(etcds, e) })
 }
 
 // explain says what to do about an error that a member answered with.
