@@ -14,12 +14,22 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
 	"github.com/etcd-dns/etcd-dns/roster"
+)
+
+const (
+	// maxAtOnce bounds how many members are asked at once.
+	maxAtOnce = 32
+	// maxAnswer bounds an answer, in octets: a member list within roster's bounds takes less.
+	maxAnswer = 128 << 10
+	// maxText bounds what is kept of a text that a member tells about itself, in octets.
+	maxText = 300
 )
 
 // conns are the connections to the members, one for each URL, kept from round to round.
@@ -36,14 +46,16 @@ type look struct {
 	clusterID, memberID, version string
 	leader, learner, leads       bool
 	corrupt                      bool
-	err                          error
+	// denied says that it serves, and tells of itself to users of its own alone: there are no IDs then.
+	denied bool
+	err    error
 }
 
 // why says why the member does not serve clients; empty when it does.
 func (l look) why() string {
 	switch {
 	case l.err != nil:
-		return l.err.Error()
+		return short(l.err.Error())
 	case l.learner:
 		return "it is a learner, which serves no clients"
 	case !l.leads:
@@ -71,13 +83,18 @@ func (c *conns) look(ctx context.Context, urls []string) ([]look, error) {
 		}
 	}
 	var all sync.WaitGroup
+	room := make(chan struct{}, maxAtOnce)
 	for i, u := range urls {
 		client, err := c.client(u, config)
 		if err != nil {
 			out[i] = look{url: u, err: err}
 			continue
 		}
-		all.Go(func() { out[i] = status(ctx, c.o.Timeout, u, client) })
+		all.Go(func() {
+			room <- struct{}{}
+			out[i] = status(ctx, c.o.Timeout, u, client)
+			<-room
+		})
 	}
 	all.Wait()
 	return out, nil
@@ -88,11 +105,41 @@ func status(ctx context.Context, timeout time.Duration, url string, client *clie
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	s, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
+	if denied(err) {
+		return health(ctx, url, client)
+	}
 	if err != nil {
 		return look{url: url, err: err}
 	}
-	return look{url: url, clusterID: hex(s.Header.ClusterId), memberID: hex(s.Header.MemberId), version: s.Version, learner: s.IsLearner, leads: s.Leader != 0,
-		leader: s.Leader == s.Header.MemberId, corrupt: slices.ContainsFunc(s.Errors, func(e string) bool { return strings.Contains(e, "CORRUPT") })}
+	h := s.GetHeader() // a stranger may leave it out
+	return look{url: url, clusterID: hex(h.GetClusterId()), memberID: hex(h.GetMemberId()), version: short(s.Version), learner: s.IsLearner, leads: s.Leader != 0,
+		leader: s.Leader == h.GetMemberId(), corrupt: slices.ContainsFunc(s.Errors, func(e string) bool { return strings.Contains(e, "CORRUPT") })}
+}
+
+// health looks at a member that tells strangers nothing, in etcdctl's way (endpoint health): a linearizable read that is
+// denied by etcd's authentication went through a leader.
+func health(ctx context.Context, url string, client *clientv3.Client) look {
+	_, err := pb.NewKVClient(client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte("health")})
+	if err != nil && !denied(err) {
+		return look{url: url, err: err}
+	}
+	return look{url: url, leads: true, denied: true}
+}
+
+// denied reports whether etcd's authentication is why there is no answer.
+func denied(err error) bool {
+	etcds := rpctypes.Error(err)
+	return slices.ContainsFunc([]error{rpctypes.ErrUserEmpty, rpctypes.ErrUserNotFound, rpctypes.ErrPermissionDenied, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision},
+		func(e error) bool { return errors.Is(etcds, e) })
+}
+
+// explain says what to do about an error that a member answered with.
+func explain(err error) error {
+	if denied(err) {
+		return fmt.Errorf("%w: with authentication on it tells its member list to its users alone; give a client certificate whose common name is one of its users, "+
+			"with cert and key in the cluster's block (its servers need --client-cert-auth)", err)
+	}
+	return cut(err)
 }
 
 // list has a member tell the member list, linearizably where it can (etcd 3.5 and later): without a quorum there is no
@@ -111,7 +158,7 @@ func (c *conns) list(ctx context.Context, url string, known roster.Followed) (ou
 		s, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctxStatus, &pb.StatusRequest{})
 		cancel()
 		if err != nil {
-			return out, err
+			return out, explain(err)
 		}
 		if s.RaftAppliedIndex == 0 {
 			return out, fmt.Errorf("it runs etcd %s, which does not tell how far its data go: 3.4 or later is needed", s.Version)
@@ -132,14 +179,29 @@ func (c *conns) told(ctx context.Context, client *clientv3.Client) (out roster.F
 	defer cancel()
 	r, err := client.MemberList(ctx)
 	if err != nil {
-		return out, err
+		return out, explain(err)
 	}
-	out.ClusterID = hex(r.Header.ClusterId)
+	out.ClusterID = hex((*pb.MemberListResponse)(r).GetHeader().GetClusterId())
 	for _, m := range r.Members {
 		out.Members = append(out.Members, roster.FollowedMember{ID: hex(m.ID), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, Learner: m.IsLearner})
 	}
 	slices.SortFunc(out.Members, func(a, b roster.FollowedMember) int { return strings.Compare(a.ID, b.ID) })
-	return out, nil
+	return out, out.Check()
+}
+
+// short cuts a text that a member tells.
+func short(text string) string {
+	if len(text) > maxText {
+		return strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
+
+func cut(err error) error {
+	if text := err.Error(); len(text) > maxText {
+		return errors.New(short(text))
+	}
+	return err
 }
 
 func hex(id uint64) string { return fmt.Sprintf("%016x", id) }
@@ -192,8 +254,9 @@ func (c *conns) client(url string, config *tls.Config) (*clientv3.Client, error)
 		config = nil
 	}
 	soon := backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: config, Logger: zap.NewNop(), DialKeepAliveTime: 2 * time.Second,
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: config, Logger: zap.NewNop(), MaxCallRecvMsgSize: maxAnswer, DialKeepAliveTime: 2 * time.Second,
 		DialKeepAliveTimeout: 2 * time.Second, DialOptions: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 			grpc.WithNoProxy(), // a proxy of the environment must not stand between a node and what it publishes
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: c.o.Timeout}),
 		}})

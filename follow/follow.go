@@ -5,20 +5,15 @@
 package follow
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/etcd-dns/etcd-dns/internal/durable"
 	"github.com/etcd-dns/etcd-dns/roster"
 )
 
@@ -34,6 +29,8 @@ type Options struct {
 	ID string
 	// File keeps the last good list.
 	File string
+	// Restored is how long its members must agree on a list of an earlier date than that of the known one.
+	Restored time.Duration
 	// Every is between two rounds; Timeout bounds one question.
 	Every, Timeout time.Duration
 	// Changed is called after the list changed, or who serves. It must not block.
@@ -42,7 +39,7 @@ type Options struct {
 }
 
 // Follower follows one cluster. Its list never goes back (R5): a member behind a cut, or one of an etcd before 3.5, which
-// answers from its own memory, may tell an older one.
+// answers from its own memory, may tell an older one. What its members agree on for long is none of these, see agreeLocked.
 type Follower struct {
 	o Options
 	// conns belongs to the goroutine of Run.
@@ -54,10 +51,16 @@ type Follower struct {
 	seen  map[string]Sight
 	told  time.Time // when another node said who serves
 	fault string
+	// agreement is what the members tell; guarded by mu.
+	agreement agreement
+	warned    time.Time // when the log had the fault
 }
 
-// toldFor is how long the word of another node on who serves counts.
+// toldFor is how long the word of another node on who serves counts, and that of the members on the list.
 const toldFor = 3 * time.Second
+
+// warnEvery is how often a fault that changes is logged: a stranger's texts must not fill the log.
+const warnEvery = time.Minute
 
 // Sight is what a follower made of one member at its last look.
 type Sight struct {
@@ -83,35 +86,6 @@ func New(o Options) *Follower {
 		o.Log.Error("the last good member list cannot be used", zap.String("cluster", o.Cluster), zap.Error(err))
 	}
 	return f
-}
-
-// savedFormat is the version of the file.
-const savedFormat = 1
-
-type savedList struct {
-	Format int             `json:"format"`
-	List   roster.Followed `json:"list"`
-}
-
-func (f *Follower) load() error {
-	text, err := os.ReadFile(f.o.File)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	var s savedList
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
-	if err == nil && s.Format > savedFormat {
-		err = fmt.Errorf("format %d is newer than %d", s.Format, savedFormat)
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", f.o.File, err)
-	}
-	if len(s.List.Members) > 0 && (f.o.ID == "" || f.o.ID == s.List.ClusterID) {
-		f.list, f.saved = s.List, s.List
-	}
-	return nil
 }
 
 // List is the newest list; ok is false while none is known. It shares memory with later ones: do not write to it.
@@ -143,11 +117,15 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// Learn takes a list that another node of the rack has, if it is newer: this node may have no way to the cluster. The
-// sender's word on who serves counts while no member answers this node.
+// Learn takes a list that another node of the rack has, if it is newer: this node may have no way to the cluster. While
+// its members tell this node another list, theirs counts: the other node may be lied to. The sender's word on who serves
+// counts while no member answers this node.
 func (f *Follower) Learn(l roster.Followed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if own := f.agreement; time.Since(own.last) < toldFor && !own.list.Same(l) {
+		return
+	}
 	err := f.takeLocked(l)
 	if err != nil || f.list.Contact || !l.Contact || !f.list.Same(l) {
 		return
@@ -161,15 +139,19 @@ func (f *Follower) Learn(l roster.Followed) {
 // takeLocked makes l the list if it is newer, and saves it. Of a list that says the same the known date stays: the date
 // tells lists apart, and a quiet cluster must not cost a write a second.
 func (f *Follower) takeLocked(l roster.Followed) error {
+	if err := l.Check(); err != nil {
+		return err
+	}
 	switch known := f.list; {
-	case l.ClusterID == "" || len(l.Members) == 0:
-		return errors.New("it names no members")
 	case f.o.ID != "" && l.ClusterID != f.o.ID:
 		return &strangerError{cluster: f.o.Cluster, got: l.ClusterID, want: f.o.ID}
 	case f.o.ID == "" && known.ClusterID != "" && known.ClusterID != l.ClusterID:
 		return &strangerError{cluster: f.o.Cluster, got: l.ClusterID, want: known.ClusterID}
 	case known.ClusterID == l.ClusterID && known.Same(l):
-	case known.ClusterID == l.ClusterID && l.Index <= known.Index:
+		if l.Generation > known.Generation { // all nodes date it alike
+			f.list.Generation, f.list.Index = l.Generation, l.Index
+		}
+	case known.ClusterID == l.ClusterID && !l.Later(known):
 		return fmt.Errorf("it has the member list of raft index %d, and one of index %d is known", l.Index, known.Index)
 	default:
 		serving := map[string]bool{}
@@ -186,30 +168,6 @@ func (f *Follower) takeLocked(l roster.Followed) error {
 		f.o.Changed()
 	}
 	return f.saveLocked()
-}
-
-func (f *Follower) saveLocked() error {
-	if f.saved.Same(f.list) {
-		return nil
-	}
-	text, err := json.MarshalIndent(savedList{Format: savedFormat, List: withoutHealth(f.list)}, "", "  ")
-	if err == nil {
-		err = durable.WriteFile(f.o.File, text, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("save the member list: %w", err)
-	}
-	f.saved = f.list
-	return nil
-}
-
-// withoutHealth leaves out what belongs to the moment.
-func withoutHealth(l roster.Followed) roster.Followed {
-	l.Contact, l.Members = false, slices.Clone(l.Members)
-	for i := range l.Members {
-		l.Members[i].Serving = false
-	}
-	return l
 }
 
 // serveLocked sets who serves.
@@ -232,7 +190,7 @@ func (e *strangerError) Error() string {
 	return fmt.Sprintf("an etcd cluster with the ID %s answers, expected %s; if it is the one that is meant now, write `id %s` into the block of cluster %s", e.got, e.want, e.got, e.cluster)
 }
 
-// round looks at every member that is known, and has one of those that serve tell the member list.
+// round looks at every member that is known, and has those that serve tell the member list.
 func (f *Follower) round(ctx context.Context) {
 	known, _ := f.List()
 	urls := slices.Clone(f.o.Endpoints)
@@ -259,7 +217,8 @@ func (f *Follower) round(ctx context.Context) {
 	if err != nil {
 		text = err.Error()
 	}
-	if text != f.fault && text != "" {
+	if text != "" && text != f.fault && (f.fault == "" || time.Since(f.warned) > warnEvery) {
+		f.warned = time.Now()
 		f.o.Log.Warn("the member list may be old", zap.String("cluster", f.o.Cluster), zap.Error(err))
 	}
 	f.fault = text
@@ -271,11 +230,12 @@ func (f *Follower) judge(looks []look) {
 	defer f.mu.Unlock()
 	seen, contact := map[string]Sight{}, false
 	for _, l := range looks {
-		if l.err == nil && (f.list.ClusterID == "" || l.clusterID == f.list.ClusterID) {
+		if l.err == nil && (l.denied || f.list.ClusterID == "" || l.clusterID == f.list.ClusterID) {
 			contact = true
 			s := Sight{Error: l.why(), Version: l.version, Leader: l.leader}
-			if was, twice := seen[l.memberID]; !twice || was.Error != "" {
-				seen[l.memberID] = s
+			who := l.member(f.list)
+			if was, twice := seen[who]; !twice || was.Error != "" {
+				seen[who] = s
 			}
 		}
 	}
@@ -288,7 +248,7 @@ func (f *Follower) judge(looks []look) {
 			if slices.Contains(m.ClientURLs, l.url) {
 				s.Error = "it does not answer"
 				if l.err != nil {
-					s.Error = l.err.Error()
+					s.Error = l.why()
 				}
 			}
 		}
@@ -298,27 +258,4 @@ func (f *Follower) judge(looks []look) {
 	if contact || time.Since(f.told) > toldFor {
 		f.serveLocked(func(m roster.FollowedMember) bool { return seen[m.ID].Error == "" })
 	}
-}
-
-// ask has the members that serve tell the list, one after the other until one does.
-func (f *Follower) ask(ctx context.Context, looks []look) error {
-	var errs []error
-	for _, l := range slices.SortedStableFunc(slices.Values(looks), func(a, b look) int { return cmp.Compare(len(a.why()), len(b.why())) }) {
-		if why := l.why(); why != "" {
-			errs = append(errs, fmt.Errorf("%s: %s", l.url, why))
-			continue
-		}
-		known, _ := f.List()
-		list, err := f.conns.list(ctx, l.url, known)
-		if err == nil {
-			f.mu.Lock()
-			err = f.takeLocked(list)
-			f.mu.Unlock()
-		}
-		if err == nil {
-			return nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", l.url, err))
-	}
-	return errors.Join(errs...)
 }

@@ -29,10 +29,13 @@ func serve(t *testing.T, at string, edit func(*embed.Config)) (stop func()) {
 	if edit != nil {
 		edit(c)
 	}
-	if c.ClientAutoTLS {
+	if c.ClientAutoTLS || !c.ClientTLSInfo.Empty() {
 		scheme = "https"
 	}
 	client, peer := mustURL(t, scheme+"://"+at), mustURL(t, "http://"+freeAddr(t))
+	if was := embed.NewConfig().ListenPeerUrls; c.ListenPeerUrls[0] != was[0] { // edit chose
+		peer = c.ListenPeerUrls[0]
+	}
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	c.InitialCluster = c.Name + "=" + peer.String()
@@ -229,11 +232,10 @@ func TestFollowTLS(t *testing.T) {
 }
 
 func TestTake(t *testing.T) {
+	const a, b = "00000000000000aa", "00000000000000bb"
 	list := func(id string, index uint64, members ...string) roster.Followed {
-		l := roster.Followed{ClusterID: id, Index: index}
-		for _, m := range members {
-			l.Members = append(l.Members, roster.FollowedMember{ID: m, Name: m, PeerURLs: []string{"http://" + m + ":2380"}})
-		}
+		l := list(index, members...)
+		l.ClusterID = id
 		return l
 	}
 	for _, c := range []struct {
@@ -242,14 +244,14 @@ func TestTake(t *testing.T) {
 		known, learnt roster.Followed
 		takes         bool
 	}{
-		{"the first", "", roster.Followed{}, list("a", 5, "x"), true},
-		{"a newer one", "", list("a", 5, "x"), list("a", 6, "x", "y"), true},
-		{"an older one", "", list("a", 5, "x"), list("a", 4, "x", "y"), false},
-		{"one of the same date that differs", "", list("a", 5, "x"), list("a", 5, "x", "y"), false},
-		{"one of another cluster", "", list("a", 5, "x"), list("b", 99, "y"), false},
-		{"one without members", "", list("a", 5, "x"), list("a", 99), false},
-		{"the meant cluster's, after another's", "b", list("a", 99, "x"), list("b", 1, "y"), true},
-		{"not the meant cluster's", "b", roster.Followed{}, list("a", 1, "x"), false},
+		{"the first", "", roster.Followed{}, list(a, 5, "x"), true},
+		{"a newer one", "", list(a, 5, "x"), list(a, 6, "x", "y"), true},
+		{"an older one", "", list(a, 5, "x"), list(a, 4, "x", "y"), false},
+		{"one of the same date that differs", "", list(a, 5, "x"), list(a, 5, "x", "y"), false},
+		{"one of another cluster", "", list(a, 5, "x"), list(b, 99, "y"), false},
+		{"one without members", "", list(a, 5, "x"), list(a, 99), false},
+		{"the meant cluster's, after another's", b, list(a, 99, "x"), list(b, 1, "y"), true},
+		{"not the meant cluster's", b, roster.Followed{}, list(a, 1, "x"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := New(Options{ID: c.id, File: filepath.Join(t.TempDir(), "list"), Log: zap.NewNop(), Changed: func() {}})
@@ -266,11 +268,13 @@ func TestTake(t *testing.T) {
 // A node without a way to the cluster believes the others on who serves; one that has a way does not.
 func TestLearnWhoServes(t *testing.T) {
 	f := New(Options{File: filepath.Join(t.TempDir(), "list"), Log: zap.NewNop(), Changed: func() {}})
-	l := roster.Followed{ClusterID: "a", Index: 1, Contact: true, Members: []roster.FollowedMember{{ID: "1", Name: "x", Serving: true}, {ID: "2", Name: "y"}}}
+	l := list(1, "x", "y")
+	l.Contact, l.Members[0].Serving = true, true
 	f.Learn(l)
 	wait(t, "x serves, as another node says", has(f, 2, "x"))
 	f.list.Contact = true
-	l.Members = []roster.FollowedMember{{ID: "1", Name: "x"}, {ID: "2", Name: "y", Serving: true}}
+	l.Members = list(1, "x", "y").Members
+	l.Members[1].Serving = true
 	f.Learn(l)
 	wait(t, "this node's own word stays", has(f, 2, "x"))
 }

@@ -29,6 +29,8 @@ type FollowedStatus struct {
 	Members   []FollowedMemberStatus `json:"members"`
 	// Fault is why the list may be old.
 	Fault string `json:"fault,omitempty"`
+	// Refused is why the zone cannot hold the list, so that the cluster's names are not answered for.
+	Refused string `json:"refused,omitempty"`
 }
 
 // FollowedMemberStatus is one member of it.
@@ -41,12 +43,12 @@ type FollowedMemberStatus struct {
 }
 
 func (n *Node) followedStatus(o *Options, cluster string) *FollowedStatus {
-	s, ok := n.followers.status(cluster)
+	s, refused, ok := n.followers.status(cluster)
 	c, configured := o.cluster(cluster)
 	if !ok || !configured || c.Outside == nil {
 		return nil
 	}
-	out := &FollowedStatus{Endpoints: c.Outside.Endpoints, ClusterID: s.List.ClusterID, Index: s.List.Index, Members: []FollowedMemberStatus{}, Fault: s.Fault}
+	out := &FollowedStatus{Endpoints: c.Outside.Endpoints, ClusterID: s.List.ClusterID, Index: s.List.Index, Members: []FollowedMemberStatus{}, Fault: s.Fault, Refused: refused}
 	for _, m := range s.List.Members {
 		seen := s.Members[m.ID]
 		out.Members = append(out.Members, FollowedMemberStatus{FollowedMember: m, Leader: seen.Leader, Version: seen.Version, Error: seen.Error})
@@ -78,7 +80,9 @@ func (n *Node) otherStatus(o *Options, rep srvboot.Report) []ClusterStatus {
 func othersNews(others []ClusterStatus) (problems, warnings []string) {
 	for _, c := range others {
 		if f := c.Followed; f != nil {
-			if c.Birth == roster.Unknown.String() {
+			if f.Refused != "" {
+				problems = append(problems, fmt.Sprintf("the zone cannot answer for %s, its member list cannot be published: %s", clusterWord(c.SrvName), f.Refused))
+			} else if c.Birth == roster.Unknown.String() {
 				problems = append(problems, fmt.Sprintf("the zone cannot answer for %s, no member list of it was ever seen: %s", clusterWord(c.SrvName), f.Fault))
 			} else if f.Fault != "" {
 				warnings = append(warnings, fmt.Sprintf("the member list of %s may be old: %s", clusterWord(c.SrvName), f.Fault))

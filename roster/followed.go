@@ -14,7 +14,10 @@ import (
 type Followed struct {
 	// ClusterID is etcd's, 16 hexadecimal digits. Lists of two clusters have no order.
 	ClusterID string `json:"cluster_id"`
-	// Index is a raft index at which the list was the applied one; of two lists the one with the higher index is newer.
+	// Generation counts how often the cluster was found to have gone back, by a restore from a snapshot.
+	Generation uint64 `json:"generation,omitempty"`
+	// Index is a raft index at which the list was the applied one; of two lists of a generation the one with the higher
+	// index is newer.
 	Index uint64 `json:"index"`
 	// Contact says that the sender reaches members of the cluster now, so that its word on who serves counts.
 	Contact bool `json:"contact,omitempty"`
@@ -42,10 +45,18 @@ func (f Followed) Same(o Followed) bool {
 	})
 }
 
+// Later reports whether a list of one cluster is newer than another of it.
+func (f Followed) Later(o Followed) bool {
+	if f.Generation != o.Generation {
+		return f.Generation > o.Generation
+	}
+	return f.Index > o.Index
+}
+
 // Follow returns the roster with an outside cluster's members laid over it. An SRV record points to a name: a URL with a
-// name keeps it, below the domain or outside of it. A URL with an address gets one below the domain: the member's own
-// name, or mID when that is no host label or taken(label), and the roster gets a node of that name and address. What
-// cannot be published is left with port 0. odd says what a person should know of.
+// name keeps it, below the domain or outside of it. A URL with an address gets one below the domain, see nameFor, and the
+// roster gets a node of that name and address. What cannot be published is left with port 0. odd says what a person
+// should know of.
 func (r Roster) Follow(cluster string, f Followed, taken func(label string) bool) (out Roster, odd []string) {
 	out = r.normal()
 	i := slices.IndexFunc(out.Clusters, func(c Cluster) bool { return c.Name == cluster })
@@ -54,12 +65,11 @@ func (r Roster) Follow(cluster string, f Followed, taken func(label string) bool
 	}
 	c := &out.Clusters[i]
 	c.Knowledge, c.Outside, c.Index, c.Members = Born, true, f.Index, nil
-	used := map[string]bool{}
+	used := out.outsideNames()
 	for _, m := range f.Members {
-		label := strings.ToLower(m.Name)
-		if !canNameNode(label) || used[label] || used[label+"-peer"] || taken(label) || taken(label+"-peer") {
-			label = "m" + m.ID
-		}
+		label := m.nameFor(func(label string) bool { // or it does not fit
+			return used[label] || used[label+"-peer"] || taken(label) || taken(label+"-peer") || !isHostName(label+"-peer."+out.Domain)
+		})
 		used[label], used[label+"-peer"] = true, true
 		member, node, why := m.publish(label, out.Domain)
 		for _, w := range why {
@@ -71,6 +81,44 @@ func (r Roster) Follow(cluster string, f Followed, taken func(label string) bool
 		}
 	}
 	return out.normal(), odd
+}
+
+// outsideNames are the names that members of outside clusters have.
+func (r Roster) outsideNames() map[string]bool {
+	used := map[string]bool{}
+	for _, c := range r.Clusters {
+		for _, m := range c.Members {
+			if c.Outside {
+				used[m.Node], used[m.Node+"-peer"] = true, true
+			}
+		}
+	}
+	return used
+}
+
+// nameFor returns the name of the member's node: its own in lower case, mID when that is no host label or taken, and
+// else mID-2, mID-3 and so on: a name is taken by one member alone, whatever the lists say, and all nodes that have the
+// same lists make the same names.
+func (m FollowedMember) nameFor(taken func(label string) bool) string {
+	label, fallback := strings.ToLower(m.Name), "m"+m.ID
+	if canNameNode(label) && !isFallback(label) && !taken(label) {
+		return label
+	}
+	label = fallback
+	for i := 2; taken(label) && i < maxTries; i++ {
+		label = fallback + "-" + strconv.Itoa(i)
+	}
+	return label
+}
+
+// maxTries is more than there are names that are taken; below a domain where no name fits there is no end.
+const maxTries = 1000
+
+// isFallback reports whether a label has the form of nameFor's for members without a name: those keep theirs, whatever
+// another member calls itself.
+func isFallback(label string) bool {
+	id, ok := strings.CutPrefix(label, "m")
+	return ok && len(id) >= 16 && strings.Trim(id[:16], "0123456789abcdef") == ""
 }
 
 // maxOutside leaves room for -peer in a label of 63 octets.

@@ -87,6 +87,57 @@ func TestFollowTellsNamesakesApart(t *testing.T) {
 	}
 }
 
+// Whatever two lists say, and also when two blocks are about one cluster, each member has a name that is its own.
+func TestFollowMakesUniqueNames(t *testing.T) {
+	const a1, a2, a3 = testID, "00000000000000a2", "00000000000000a3"
+	unnamed := func(id, addr string) FollowedMember {
+		return FollowedMember{ID: id, PeerURLs: []string{"http://" + addr + ":2380"}}
+	}
+	named := func(id, name, addr string) FollowedMember {
+		m := unnamed(id, addr)
+		m.Name = name
+		return m
+	}
+	outsideName := named(a1, "etcd1", "10.0.9.1")
+	outsideName.PeerURLs = []string{"http://etcd1.example.net:2380"}
+	long := strings.Repeat("x", 58)
+	for _, c := range []struct {
+		name     string
+		domain   string
+		old, too []FollowedMember
+		want     []string
+		wantToo  []string
+	}{
+		{"one has the name that another falls back on", "", []FollowedMember{named(a1, "m"+a2, "10.0.9.1"), unnamed(a2, "10.0.9.2")}, nil, []string{"m" + a1, "m" + a2}, nil},
+		{"and in the other order", "", []FollowedMember{unnamed(a1, "10.0.9.1"), named(a2, "M"+a1, "10.0.9.2")}, nil, []string{"m" + a1, "m" + a2}, nil},
+		{"one has a number's name", "", []FollowedMember{unnamed(a1, "10.0.9.1"), named(a2, "m"+a1+"-2", "10.0.9.2")}, []FollowedMember{unnamed(a1, "10.0.9.1")},
+			[]string{"m" + a1, "m" + a2}, []string{"m" + a1 + "-2"}},
+		{"one cluster in two blocks", "", []FollowedMember{named(a1, "Etcd_1", "10.0.9.1"), named(a2, "x", "10.0.9.2"), unnamed(a3, "10.0.9.3")},
+			[]FollowedMember{named(a1, "Etcd_1", "10.0.9.1"), named(a2, "x", "10.0.9.2"), unnamed(a3, "10.0.9.3")},
+			[]string{"m" + a1, "m" + a3, "x"}, []string{"m" + a1 + "-2", "m" + a2, "m" + a3 + "-2"}},
+		{"the name of a member without a node", "", []FollowedMember{outsideName}, []FollowedMember{named(a2, "etcd1", "10.0.9.2")}, []string{"etcd1"}, []string{"m" + a2}},
+		{"a node has the fallback", "", []FollowedMember{unnamed("00000000000000b1", "10.0.9.1")}, nil, []string{"m00000000000000b1-2"}, nil},
+		{"a name that does not fit the domain", strings.Repeat(strings.Repeat("d", 49)+".", 4), []FollowedMember{named(a1, long, "10.0.9.1")}, nil, []string{"m" + a1}, nil},
+		{"a domain that no name fits", strings.Repeat(strings.Repeat("d", 59)+".", 4), []FollowedMember{named(a1, long, "10.0.9.1")}, nil, []string{"m" + a1 + "-999"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, _ := outside()
+			if c.domain != "" {
+				r.Domain = c.domain
+			}
+			r.Nodes = append(r.Nodes, Node{Name: "m00000000000000b1", Slot: 9})
+			r.Clusters = append(r.Clusters, Cluster{Name: "too", Outside: true})
+			one, _ := r.Follow("old", Followed{Members: c.old}, func(label string) bool { _, ok := r.Node(label); return ok })
+			out, _ := one.Follow("too", Followed{Members: c.too}, func(label string) bool { _, ok := one.Node(label); return ok })
+			old, _ := out.Cluster("old")
+			too, _ := out.Cluster("too")
+			if got, gotToo := names(old), names(too); !slices.Equal(got, c.want) || !slices.Equal(gotToo, c.wantToo) {
+				t.Errorf("got %v and %v, want %v and %v", got, gotToo, c.want, c.wantToo)
+			}
+		})
+	}
+}
+
 // A cluster that the rack ran once, and another of the same name that it follows, have nothing in common.
 func TestMergeLeavesOutsideClustersAlone(t *testing.T) {
 	r, _ := outside()
