@@ -35,7 +35,7 @@ type Proxy struct {
 	// Roots, if set, are the CAs one of which must have signed the certificate of each https endpoint, for the host that SRV names.
 	// It is verified when the endpoint or an address of it is new; clients verify their own connections.
 	Roots *x509.CertPool
-	// Ready, if set, is called once, when there is a set and connections are taken.
+	// Ready, if set, is called once, when an endpoint has an address and connections are taken.
 	Ready func()
 
 	log      *zap.Logger
@@ -59,7 +59,7 @@ func NewProxy(log *zap.Logger, follow *Follower, l net.Listener) *Proxy {
 		remotes: map[string]*remote{}, turn: rand.IntN(1 << 16)} // many gateways do not all begin with the first endpoint
 }
 
-// Run takes connections until ctx ends, which ends them too. Until the follower has a set they wait unaccepted. An error is the
+// Run takes connections until ctx ends, which ends them too. Until the follower has an endpoint with an address they wait unaccepted. An error is the
 // listener's.
 func (p *Proxy) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -134,7 +134,7 @@ func (p *Proxy) mind(ctx context.Context, ready chan<- struct{}) {
 func (p *Proxy) usable() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.order, func(r *remote) bool { return r.left.IsZero() && !r.suspect })
+	return slices.ContainsFunc(p.order, func(r *remote) bool { return r.left.IsZero() && !r.suspect && r.endpoint.Known() })
 }
 
 // serve carries one connection.

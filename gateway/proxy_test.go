@@ -140,11 +140,11 @@ func TestProxyMemberDies(t *testing.T) {
 	eventually(t, "the member has connections again", func() bool { return b.must().name == "b" })
 }
 
-// Before there is a set connections wait; with none that answers they are refused, and it is said once.
+// Before an endpoint has an address connections wait; with none that answers they are refused, and it is said once.
 func TestProxyNobody(t *testing.T) {
 	_, set := three(t)
 	ready := make(chan struct{})
-	b := run(t, nil, func(p *Proxy) { p.Ready = func() { close(ready) } })
+	b := run(t, []Endpoint{{Host: "unresolved", Port: 1}}, func(p *Proxy) { p.Ready = func() { close(ready) } })
 	got := make(chan string, 1)
 	go func() {
 		c, err := b.dial()
@@ -156,9 +156,9 @@ func TestProxyNobody(t *testing.T) {
 	}()
 	select {
 	case <-ready:
-		t.Fatal("ready without a set")
+		t.Fatal("ready without an address")
 	case name := <-got:
-		t.Fatalf("%s without a set", name)
+		t.Fatalf("%s without an address", name)
 	case <-time.After(50 * time.Millisecond): // a bound on what must not happen
 	}
 	b.follow.publish(set[:1])

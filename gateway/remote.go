@@ -67,8 +67,8 @@ func (p *Proxy) apply(set []Endpoint) {
 			r = &remote{links: map[*link]struct{}{}, checkAt: time.Now()}
 			p.remotes[name], p.order = r, append(p.order, r)
 		}
-		if p.Roots != nil && e.Scheme == "https" && !slices.Equal(r.endpoint.Addrs, e.Addrs) {
-			r.suspect, r.checkAt = true, time.Now()
+		if !slices.Equal(r.endpoint.Addrs, e.Addrs) { // also the first ones that are known
+			r.suspect, r.checkAt = p.Roots != nil && e.Scheme == "https", time.Now()
 		}
 		r.endpoint, r.left = e, time.Time{}
 	}
