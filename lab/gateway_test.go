@@ -134,9 +134,10 @@ func (l *Lab) spread(round string) map[string]*writer {
 	return writers
 }
 
-// TestGatewayMemberDies: a member dies, of kill -9 or silently. Clients with standing connections through the gateway are with another
-// one within two seconds of the first; of a silent death gossip, SRV and the gateway's own look tell before TCP would. Without a
-// resolver the gateway goes on with what it knows.
+// TestGatewayMemberDies: a member dies, of kill -9 or silently, or hangs while its kernel takes connections. Clients with standing
+// connections through the gateway are with another one within two seconds of the first; of a silent death gossip, SRV and the gateway's
+// own look tell before TCP would, and of one that hangs its node and the look. Without a resolver the gateway goes on with what it
+// knows.
 func TestGatewayMemberDies(t *testing.T) {
 	t.Parallel()
 	l := boot(t, Options{})
@@ -182,6 +183,19 @@ func TestGatewayMemberDies(t *testing.T) {
 	t.Logf("a follower's cable pulled: at most %v without a write through the gateway, %v through the proxy", g, p)
 	if g > 15*time.Second || p > 20*time.Second {
 		t.Errorf("%v and %v without a write after a silent death, want at most 15 s and 20 s", g, p)
+	}
+
+	signal := func(s syscall.Signal) func(string) {
+		return func(n string) {
+			if err := syscall.Kill(l.MemberPID(n), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	g, p = die(" hung", signal(syscall.SIGSTOP), signal(syscall.SIGCONT))
+	t.Logf("a follower hangs: at most %v without a write through the gateway, %v through the proxy", g, p)
+	if g > 20*time.Second || p > 20*time.Second {
+		t.Errorf("%v and %v without a write after a member began to hang, want at most 20 s", g, p)
 	}
 
 	// Ten seconds are two TTLs: whatever was cached is gone.
