@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -180,13 +181,45 @@ func TestProxyHangsUp(t *testing.T) {
 // A member that was up and dies is found although no client comes.
 func TestProxyLooks(t *testing.T) {
 	ms, set := three(t)
-	b := run(t, set, func(p *Proxy) { p.checkEvery = 20 * time.Millisecond })
-	b.must()
+	up := func(b *bench, want float64) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("up is %v", want), func() bool { return b.value("etcd_dns_gateway_endpoint_up", set[1]) == want })
+	}
 	ms[1].kill()
-	eventually(t, "the dead member is down", func() bool { return b.value("etcd_dns_gateway_endpoint_up", set[1]) == 0 })
+	b := run(t, set, func(p *Proxy) { p.checkEvery = 100 * time.Millisecond })
+	up(b, 0)
+	again := newMember(t, "b", ms[1].Addr().String())
+	up(b, 1)
+	again.kill()
+	up(b, 0)
 	if b.value("etcd_dns_gateway_endpoint_up", set[0]) != 1 {
 		t.Error("a member that lives is down")
 	}
+}
+
+// Connections do not put off the next look: the kernel takes them for a member that hangs. A new address is looked at at once.
+func TestProxyLookTimes(t *testing.T) {
+	_, set := three(t)
+	b := run(t, append(set[:1:1], Endpoint{Host: "b.example.com", Port: set[1].Port}), func(p *Proxy) { p.checkEvery, p.RetryDelay = time.Hour, time.Hour })
+	next := func() time.Time {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if r := b.remotes[set[0].Name()]; r != nil {
+			return r.checkAt
+		}
+		return time.Time{}
+	}
+	eventually(t, "the first look is over", func() bool { return time.Until(next()) > time.Minute })
+	before := next()
+	for range 3 {
+		b.must()
+	}
+	if got := next(); got != before {
+		t.Errorf("the next look was to be at %v, and after three connections at %v", before, got)
+	}
+	eventually(t, "a member without an address is down", func() bool { return b.value("etcd_dns_gateway_endpoint_up", set[1]) == 0 })
+	b.follow.publish(set[:2])
+	eventually(t, "it is up", func() bool { return b.value("etcd_dns_gateway_endpoint_up", set[1]) == 1 })
 }
 
 // Before an endpoint has an address connections wait; with none that answers they are refused, and it is said once.
