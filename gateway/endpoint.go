@@ -38,9 +38,12 @@ func (e Endpoint) Name() string { return net.JoinHostPort(e.Host, strconv.Itoa(i
 // URL is the endpoint as clients of etcd write it.
 func (e Endpoint) URL() string { return cmp.Or(e.Scheme, "http") + "://" + e.Name() }
 
+// Known reports whether there is an address to connect to.
+func (e Endpoint) Known() bool { return len(e.Addrs) > 0 }
+
 // Dial connects to the first address that takes the connection, within one second.
 func (e Endpoint) Dial(ctx context.Context) (net.Conn, error) {
-	if len(e.Addrs) == 0 {
+	if !e.Known() {
 		return nil, fmt.Errorf("dial %s: no address of the host is known", e.Name())
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)

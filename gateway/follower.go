@@ -67,7 +67,7 @@ func NewFollower(log *zap.Logger, seed []Endpoint, sources ...Source) *Follower 
 	return &Follower{log: log, sources: sources, set: seed, last: make([]Answer, len(sources)), prompts: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
-// Set returns the endpoints, empty until some are known, and a channel that is closed when they change. The slice is shared; do
+// Set returns the endpoints, empty until some are found, and a channel that is closed when they change. The slice is shared; do
 // not change it.
 func (f *Follower) Set() ([]Endpoint, <-chan struct{}) {
 	f.mu.Lock()
@@ -154,8 +154,25 @@ func (f *Follower) refresh(ctx context.Context) (hold time.Duration, err error) 
 	case err == nil:
 		err = fmt.Errorf("no endpoint at %s", strings.Join(empty, " or "))
 	}
+	var lost addressError
+	for _, e := range set {
+		if !e.Known() {
+			lost = append(lost, e.Host)
+		}
+	}
+	if len(lost) > 0 {
+		err = errors.Join(err, lost)
+	}
 	return hold, err
 }
+
+// addressError is hosts of endpoints that never had an address.
+type addressError []string
+
+func (e addressError) Error() string { return "no address is known of " + strings.Join(e, ", ") }
+
+// Hint is what tells why.
+func (e addressError) Hint() string { return "dig " + e[0] }
 
 // merge adds an endpoint to the set unless it is there: a cluster may publish the same host as a TLS service and as a plain one. An
 // endpoint whose addresses could not be looked up keeps those that it had.
@@ -188,17 +205,21 @@ func (f *Follower) publish(set []Endpoint) {
 	f.changed = make(chan struct{})
 }
 
-// report says once that lookups fail, and once that they are good again; until there is a set, now and then.
+// report says once that lookups fail, and once that they are good again; until there is an endpoint to go to, now and then.
 func (f *Follower) report(err error) {
 	set, _ := f.Set()
+	hint := f.sources[0].Hint
+	if lost := (addressError)(nil); errors.As(err, &lost) {
+		hint = lost.Hint()
+	}
 	switch {
 	case err == nil && f.failing:
 		f.log.Info("the lookup is good again", zap.Strings("endpoints", names(set)))
-	case err != nil && len(set) == 0 && (!f.failing || time.Since(f.said) >= remindEvery):
-		f.log.Warn("no endpoint is known yet; connections wait", zap.Error(err), zap.String("hint", f.sources[0].Hint))
+	case err != nil && !slices.ContainsFunc(set, Endpoint.Known) && (!f.failing || time.Since(f.said) >= remindEvery):
+		f.log.Warn("no endpoint is known yet; connections wait", zap.Error(err), zap.String("hint", hint))
 		f.said = time.Now()
 	case err != nil && !f.failing:
-		f.log.Warn("the lookup fails; the endpoints stay as they are", zap.Error(err), zap.Strings("endpoints", names(set)), zap.String("hint", f.sources[0].Hint))
+		f.log.Warn("the lookup fails; the endpoints stay as they are", zap.Error(err), zap.Strings("endpoints", names(set)), zap.String("hint", hint))
 	}
 	if err != nil {
 		f.fails.Add(1)

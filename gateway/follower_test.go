@@ -264,6 +264,29 @@ func TestFollowerAddresses(t *testing.T) {
 	}, nil, func() Source { return s.source("srv") })
 }
 
+// An endpoint without an address is a failure that is told with what to do, and is looked up again soon; the others are followed.
+func TestFollowerNoAddress(t *testing.T) {
+	var s script
+	s.set(Answer{TTL: 30 * time.Second, Endpoints: []Endpoint{{Scheme: "https", Host: "a", Port: 2379}}}, nil, false)
+	following(t, func(t *testing.T, f *Follower, logs *observer.ObservedLogs) {
+		said := logs.FilterMessage("no endpoint is known yet; connections wait").All()
+		if len(said) != 1 || said[0].ContextMap()["error"] != "no address is known of a" || said[0].ContextMap()["hint"] != "dig a" {
+			t.Errorf("%v, want one message that names a, and how to look", said)
+		}
+		s.set(Answer{TTL: 30 * time.Second, Endpoints: append(hostsAt("a"), Endpoint{Scheme: "https", Host: "b", Port: 2379})}, nil, false)
+		after(time.Second)
+		wantSet(t, f, "a", "b")
+		if set, _ := f.Set(); len(set) != 2 || !set[0].Known() || f.fails.Load() != 2 {
+			t.Errorf("%v after %d failures, want an address of a after two", set, f.fails.Load())
+		}
+		s.says(30*time.Second, "a", "b")
+		after(10 * time.Second)
+		if set, _ := f.Set(); len(set) != 2 || !set[1].Known() || logs.FilterMessage("the lookup is good again").Len() != 1 {
+			t.Errorf("%v, want an address of b, and that it is said", set)
+		}
+	}, nil, func() Source { return s.source("srv") })
+}
+
 // Before there is a set it is said now and then what is waited for; what the operator gave is the set until DNS answers.
 func TestFollowerStart(t *testing.T) {
 	var s script

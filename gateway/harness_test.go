@@ -92,7 +92,7 @@ func (m *member) kill() {
 
 func (m *member) endpoint() Endpoint {
 	at := netip.MustParseAddrPort(m.Addr().String())
-	return Endpoint{Scheme: "https", Host: m.name + ".example.com", Port: at.Port(), Addrs: []netip.Addr{at.Addr()}}
+	return Endpoint{Host: m.name + ".example.com", Port: at.Port(), Addrs: []netip.Addr{at.Addr()}}
 }
 
 // bench is a proxy that runs, and the set that its follower has.

@@ -22,10 +22,12 @@ const (
 	rounds = 2
 )
 
-// Resolver asks name servers.
+// Resolver asks name servers, at first the one that answered last: one that is silent costs time once, not in each lookup.
 type Resolver struct {
 	// Servers are ADDRESS:PORT; empty means those of /etc/resolv.conf, read anew for each lookup.
 	Servers []string
+
+	first atomic.Uint32 // the place in the list of the server that is asked first
 }
 
 // Services are the sources that etcd's clients ask for the members of a domain (client/pkg/v3 srv.GetClient): _etcd-client-ssl, and
@@ -64,7 +66,7 @@ func (r *Resolver) Given(endpoints []Endpoint) Source {
 }
 
 // addresses looks up the addresses of the endpoints in parallel, and leaves out those that it cannot have: the follower keeps
-// what it had.
+// what it had, and says which it never had.
 func (r *Resolver) addresses(ctx context.Context, endpoints []Endpoint, host func(name string) string) {
 	var wg sync.WaitGroup
 	for i := range endpoints {
@@ -82,49 +84,85 @@ func (r *Resolver) addresses(ctx context.Context, endpoints []Endpoint, host fun
 	wg.Wait()
 }
 
-// system is Go's resolver, for /etc/hosts and the order of addresses (RFC 6724), with our servers if we have some.
+// system is Go's resolver for one lookup, for /etc/hosts, the search list and the order of addresses (RFC 6724). Its questions to name
+// servers go through exchange: by itself it would give the first server 5 s for each of them.
 func (r *Resolver) system() *net.Resolver {
-	if len(r.Servers) == 0 {
-		return net.DefaultResolver
-	}
-	var turn atomic.Uint32
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		d := net.Dialer{Timeout: tryTimeout}
-		return d.DialContext(ctx, network, r.Servers[int(turn.Add(1)-1)%len(r.Servers)])
+	var failed sync.Map // dns.Question
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		near, far := net.Pipe()
+		go func() { // ends with ctx or the close of near, which both come with the end of the question
+			defer func() { _ = far.Close() }()
+			r.relay(ctx, &dns.Conn{Conn: far}, &failed)
+		}()
+		return near, nil
 	}}
+}
+
+// relay answers one question that comes as over TCP (RFC 1035 §4.2.2), or leaves it without an answer. Go asks again for each line of
+// /etc/resolv.conf, twice; what failed at every server is not asked for again.
+func (r *Resolver) relay(ctx context.Context, conn *dns.Conn, failed *sync.Map) {
+	q, err := conn.ReadMsg()
+	if err != nil || len(q.Question) != 1 {
+		return
+	}
+	id, question := q.Id, q.Question[0]
+	if _, again := failed.Load(question); again {
+		return
+	}
+	reply, err := r.exchange(ctx, q)
+	if err != nil {
+		if ctx.Err() == nil {
+			failed.Store(question, true)
+		}
+		return
+	}
+	reply.Id = id
+	_ = conn.WriteMsg(reply) // nobody listens when Go has given up
 }
 
 // srv asks for the SRV records of a name. NXDOMAIN and NODATA are answers without endpoints (RFC 2308 §2).
 func (r *Resolver) srv(ctx context.Context, scheme, name string) (Answer, error) {
+	q := new(dns.Msg).SetQuestion(name, dns.TypeSRV)
+	q.SetEdns0(ask.UDPSize, false)
+	reply, err := r.exchange(ctx, q)
+	if err != nil {
+		return Answer{}, err
+	}
+	return endpoints(scheme, reply), nil
+}
+
+// exchange asks one name server after the other until one answers.
+func (r *Resolver) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	servers := r.Servers
 	if len(servers) == 0 {
 		c, err := dns.ClientConfigFromFile("/etc/resolv.conf")
 		if err != nil {
-			return Answer{}, fmt.Errorf("read the name servers: %w", err)
+			return nil, fmt.Errorf("read the name servers: %w", err)
 		}
 		for _, s := range c.Servers {
 			servers = append(servers, net.JoinHostPort(s, c.Port))
 		}
 	}
 	failed := errors.New("/etc/resolv.conf has no nameserver line")
-	for range rounds {
-		for _, s := range servers {
-			reply, err := askSRV(ctx, s, name)
-			if err == nil {
-				return endpoints(scheme, reply), nil
-			}
-			if failed = err; ctx.Err() != nil {
-				return Answer{}, failed
-			}
+	first, n := r.first.Load(), uint32(len(servers))
+	for try := range rounds * n {
+		i := (first + try) % n
+		reply, err := askOne(ctx, servers[i], q)
+		if err == nil {
+			r.first.Store(i)
+			return reply, nil
+		}
+		// The next lookup goes on behind it, even if this one has no time left for that.
+		r.first.CompareAndSwap(i, (i+1)%n)
+		if failed = err; ctx.Err() != nil {
+			break
 		}
 	}
-	return Answer{}, failed
+	return nil, failed
 }
 
-// askSRV asks one name server. A denial is an answer.
-func askSRV(ctx context.Context, server, name string) (*dns.Msg, error) {
-	q := new(dns.Msg).SetQuestion(name, dns.TypeSRV)
-	q.SetEdns0(ask.UDPSize, false)
+// askOne asks one name server. A denial is an answer.
+func askOne(ctx context.Context, server string, q *dns.Msg) (*dns.Msg, error) {
 	reply, err := ask.Server{At: server, Timeout: tryTimeout}.Ask(ctx, q)
 	switch {
 	case err != nil:

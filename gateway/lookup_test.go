@@ -1,14 +1,18 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	"go.uber.org/zap"
 )
 
 // nameServer answers on loopback, over UDP and TCP, and returns its address.
@@ -171,6 +175,71 @@ func TestLookupServers(t *testing.T) {
 	a, err := r.srv(t.Context(), "https", tlsService)
 	if err != nil || len(a.Endpoints) != 1 || asked.Load() != 4 {
 		t.Errorf("%v, %v after %v and %d questions, want one endpoint at the fourth", a, err, time.Since(start), asked.Load())
+	}
+}
+
+// The addresses come while the first name servers are silent, from the start on, and those of new members while one falls silent that
+// answered. A server that does not answer is asked no more once another one did.
+func TestLookupSilent(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	hosts, asked, silent := []string{"a", "b"}, [3]int{}, [3]bool{true, true, false}
+	r := &Resolver{}
+	for i := range silent {
+		r.Servers = append(r.Servers, nameServer(t, func(q dns.Question, _ bool) *dns.Msg {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[i]++
+			switch {
+			case silent[i]:
+				return nil
+			case q.Qtype == dns.TypeA:
+				return reply(t, 0, q.Name+" 1 IN A 192.0.2.1")
+			case q.Qtype != dns.TypeSRV:
+				return reply(t, 0)
+			}
+			var records []string
+			for _, h := range hosts {
+				records = append(records, tlsService+" 1 IN SRV 0 0 2379 "+h+".example.com.")
+			}
+			return reply(t, 0, records...)
+		}))
+	}
+	f := NewFollower(zap.NewNop(), nil, r.Services("rack1.example.com", "", false)...)
+	var run sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	run.Go(func() { _ = f.Run(ctx) })
+	defer run.Wait()
+	defer cancel()
+	known := func(want int) {
+		eventually(t, fmt.Sprintf("%d members with addresses", want), func() bool {
+			set, _ := f.Set()
+			return len(set) == want && !slices.ContainsFunc(set, func(e Endpoint) bool { return !e.Known() })
+		})
+	}
+	known(2)
+	mu.Lock()
+	if asked[0] > 3 || asked[1] > 3 { // one each, if the busy machine loses none of the third one's answers
+		t.Errorf("the silent servers were asked %d and %d of five questions, want one each", asked[0], asked[1])
+	}
+	hosts, silent = append(hosts, "c"), [3]bool{false, true, true}
+	mu.Unlock()
+	known(3)
+}
+
+// A server's failure for one name is asked for once at each server, and again as often as there are rounds; it is not multiplied by Go's
+// own attempts. The names of /etc/hosts need no server.
+func TestLookupAddresses(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	at := nameServer(t, func(dns.Question, bool) *dns.Msg { asked.Add(1); return reply(t, dns.RcodeServerFailure) })
+	r := &Resolver{Servers: []string{at}}
+	a, err := r.Given([]Endpoint{{Host: "lost.example.com.", Port: 1}, {Host: "localhost", Port: 1}, {Host: "192.0.2.7", Port: 1}}).Lookup(t.Context())
+	if err != nil || a.Endpoints[0].Known() || !a.Endpoints[1].Known() || len(a.Endpoints[2].Addrs) != 1 {
+		t.Errorf("%v, %v, want addresses of all but the first", a.Endpoints, err)
+	}
+	if n := asked.Load(); n != 2*rounds {
+		t.Errorf("%d questions, want %d for A and as many for AAAA", n, rounds)
 	}
 }
 

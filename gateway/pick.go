@@ -7,6 +7,8 @@ type candidate struct {
 	load int
 	// down says that the last attempt to connect failed.
 	down bool
+	// doubt says that a connection ended as soon as it had begun, a short while ago.
+	doubt bool
 }
 
 // pick chooses where a new connection goes, as an index into all, -1 if there is none to choose. In this order:
@@ -14,7 +16,8 @@ type candidate struct {
 //   - the lowest priority: "a client MUST attempt to contact the target host with the lowest-numbered priority it can reach"
 //     (RFC 2782);
 //   - where weights differ, at random by weight as RFC 2782 says;
-//   - where they do not, the fewest connections, and among equals the next one in turn.
+//   - where they do not, the fewest connections, and among equals the next one in turn. One in doubt is left out unless it is its turn,
+//     and has it then: an endpoint that ends all its connections has the fewest, and would get nearly all new ones.
 //
 // turn counts the connections; random returns a number in [0, n).
 func pick(all []candidate, turn int, random func(n int) int) int {
@@ -48,8 +51,11 @@ func pick(all []candidate, turn int, random func(n int) int) int {
 		return byWeight(all, class, random)
 	}
 	least := class[0]
+	if all[least].doubt {
+		return least
+	}
 	for _, i := range class {
-		if all[i].load < all[least].load {
+		if !all[i].doubt && all[i].load < all[least].load {
 			least = i
 		}
 	}

@@ -34,6 +34,11 @@ func TestPick(t *testing.T) {
 		{"all down: the lowest priority", []candidate{{priority: 2, down: true}, {priority: 1, down: true}}, 0, -1, 1},
 		{"equal weights are no weights", []candidate{{weight: 1}, {weight: 1}, {weight: 1}}, 2, -1, 2},
 		{"a weight counts within its priority", []candidate{{priority: 1, weight: 5}, {priority: 2, weight: 9}}, 0, -1, 0},
+		{"one in doubt, in its turn", []candidate{{doubt: true}, {load: 9}, {load: 8}}, 3, -1, 0},
+		{"one in doubt, out of turn", []candidate{{doubt: true}, {load: 9}, {load: 8}}, 4, -1, 2},
+		{"all in doubt: the turn", []candidate{{load: 9, doubt: true}, {doubt: true}}, 2, -1, 0},
+		{"in doubt, but the others are down", []candidate{{doubt: true}, {down: true}}, 1, -1, 0},
+		{"doubt is nothing to a weight", []candidate{{weight: 10, doubt: true}, {weight: 30}}, 2, 10, 0},
 		// RFC 2782: running sums 10, 40, 100.
 		{"sum 0", []candidate{{weight: 10}, {weight: 30}, {weight: 60}}, 0, 0, 0},
 		{"sum 10", []candidate{{weight: 10}, {weight: 30}, {weight: 60}}, 0, 10, 0},

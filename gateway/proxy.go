@@ -33,10 +33,12 @@ type Proxy struct {
 	// MaxConnections bounds the connections at one time; more are closed at once.
 	MaxConnections int
 	// Roots, if set, are the CAs one of which must have signed the certificate of each https endpoint, for the host that SRV names.
-	// It is verified when the endpoint or an address of it is new; clients verify their own connections.
+	// It is verified in each check, and before the first connection to a new endpoint or address; clients verify their own.
 	Roots *x509.CertPool
-	// Ready, if set, is called once, when there is a set and connections are taken.
+	// Ready, if set, is called once, when an endpoint has an address and connections are taken.
 	Ready func()
+
+	checkEvery, greetTimeout time.Duration // the constants, but in tests
 
 	log      *zap.Logger
 	follow   *Follower
@@ -55,11 +57,11 @@ type Proxy struct {
 
 // NewProxy makes a proxy for the connections of a listener, which Run closes.
 func NewProxy(log *zap.Logger, follow *Follower, l net.Listener) *Proxy {
-	return &Proxy{RetryDelay: time.Second, Drain: 30 * time.Second, MaxConnections: 4096, log: log, follow: follow, listener: l,
+	return &Proxy{RetryDelay: time.Second, Drain: 30 * time.Second, MaxConnections: 4096, checkEvery: checkEvery, greetTimeout: greetTimeout, log: log, follow: follow, listener: l,
 		remotes: map[string]*remote{}, turn: rand.IntN(1 << 16)} // many gateways do not all begin with the first endpoint
 }
 
-// Run takes connections until ctx ends, which ends them too. Until the follower has a set they wait unaccepted. An error is the
+// Run takes connections until ctx ends, which ends them too. Until the follower has an endpoint with an address they wait unaccepted. An error is the
 // listener's.
 func (p *Proxy) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -134,7 +136,7 @@ func (p *Proxy) mind(ctx context.Context, ready chan<- struct{}) {
 func (p *Proxy) usable() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.order, func(r *remote) bool { return r.left.IsZero() && !r.suspect })
+	return slices.ContainsFunc(p.order, func(r *remote) bool { return r.left.IsZero() && !r.suspect && r.endpoint.Known() })
 }
 
 // serve carries one connection.
@@ -148,7 +150,7 @@ func (p *Proxy) serve(ctx context.Context, client net.Conn) {
 	if server == nil {
 		return
 	}
-	l := &link{client, server}
+	l := &link{client, server, time.Now()}
 	defer l.close()
 	if !p.attach(ctx, r, l) {
 		return
@@ -209,7 +211,7 @@ func (p *Proxy) reserve(tried map[*remote]bool) *remote {
 	var remotes []*remote
 	for _, r := range p.order {
 		if r.left.IsZero() && !r.suspect && !tried[r] {
-			all = append(all, candidate{r.endpoint.Priority, r.endpoint.Weight, len(r.links) + r.dialing, r.down})
+			all = append(all, candidate{r.endpoint.Priority, r.endpoint.Weight, len(r.links) + r.dialing, r.down, time.Now().Before(r.doubt)})
 			remotes = append(remotes, r)
 		}
 	}
@@ -234,13 +236,16 @@ func (p *Proxy) dial(ctx context.Context, r *remote) (net.Conn, error) {
 	conn, err := e.Dial(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ctx.Err() == nil {
-		p.judge(r, err)
-	}
 	if err != nil {
+		if ctx.Err() == nil {
+			p.judge(r, err)
+		}
 		r.dialing--
 		p.follow.Prompt()
 		return nil, err
+	}
+	if r.down { // the check tells whether it is up: the kernel takes connections for a process that hangs
+		r.checkAt = time.Now()
 	}
 	p.lost = false
 	return conn, nil
@@ -263,6 +268,9 @@ func (p *Proxy) detach(r *remote, l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(r.links, l)
+	if now := time.Now(); now.Sub(l.began) < brief {
+		r.doubt = now.Add(doubtFor)
+	}
 }
 
 // carry copies one direction. The end of the stream is passed on as such, and the other direction goes on (RFC 9293 §3.6); an

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -63,22 +64,26 @@ func TestProxyHalfClose(t *testing.T) {
 	}
 	eventually(t, "the connection is gone from the table", func() bool { return b.links("a") == 0 })
 
-	// A server that ends its stream first, and still listens.
+	// A server that ends its stream first, and still listens. The proxy's checks come to it too.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = l.Close() })
 	heard := make(chan string, 1)
 	go func() {
-		s, err := l.Accept()
-		if err != nil {
-			return
+		for {
+			s, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(s, "first\n")
+			_ = s.(*net.TCPConn).CloseWrite()
+			if text, _ := io.ReadAll(s); len(text) > 0 { // a check says nothing
+				heard <- string(text)
+			}
+			_ = s.Close()
 		}
-		_, _ = io.WriteString(s, "first\n")
-		_ = s.(*net.TCPConn).CloseWrite()
-		text, _ := io.ReadAll(s)
-		heard <- string(text)
-		_, _ = s.Close(), l.Close()
 	}()
 	b.follow.publish([]Endpoint{(&member{Listener: l, name: "z"}).endpoint()})
 	eventually(t, "the set is followed", func() bool { return b.knows("z") })
@@ -140,11 +145,88 @@ func TestProxyMemberDies(t *testing.T) {
 	eventually(t, "the member has connections again", func() bool { return b.must().name == "b" })
 }
 
-// Before there is a set connections wait; with none that answers they are refused, and it is said once.
+// A member that takes connections and ends them has the fewest of all. It gets those of its turn, not nearly all.
+func TestProxyHangsUp(t *testing.T) {
+	_, set := three(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	b := run(t, append(set, (&member{Listener: l, name: "hole"}).endpoint()), nil)
+	got := map[string]int{}
+	for range 60 {
+		c, err := b.dial() // and stays
+		if err != nil {
+			_ = c.Close()
+		}
+		got[c.name]++
+	}
+	// Every fourth one, and the first ones until the first end was seen.
+	if got[""] < 10 || got[""] > 20 || got["a"] < 10 || got["b"] < 10 || got["c"] < 10 {
+		t.Errorf("%v, want about 15 each", got)
+	}
+}
+
+// A member that was up and dies is found although no client comes.
+func TestProxyLooks(t *testing.T) {
+	ms, set := three(t)
+	up := func(b *bench, want float64) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("up is %v", want), func() bool { return b.value("etcd_dns_gateway_endpoint_up", set[1]) == want })
+	}
+	ms[1].kill()
+	b := run(t, set, func(p *Proxy) { p.checkEvery = 100 * time.Millisecond })
+	up(b, 0)
+	again := newMember(t, "b", ms[1].Addr().String())
+	up(b, 1)
+	again.kill()
+	up(b, 0)
+	if b.value("etcd_dns_gateway_endpoint_up", set[0]) != 1 {
+		t.Error("a member that lives is down")
+	}
+}
+
+// Connections do not put off the next look: the kernel takes them for a member that hangs. A new address is looked at at once.
+func TestProxyLookTimes(t *testing.T) {
+	_, set := three(t)
+	b := run(t, append(set[:1:1], Endpoint{Host: "b.example.com", Port: set[1].Port}), func(p *Proxy) { p.checkEvery, p.RetryDelay = time.Hour, time.Hour })
+	next := func() time.Time {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if r := b.remotes[set[0].Name()]; r != nil {
+			return r.checkAt
+		}
+		return time.Time{}
+	}
+	eventually(t, "the first look is over", func() bool { return time.Until(next()) > time.Minute })
+	before := next()
+	for range 3 {
+		b.must()
+	}
+	if got := next(); got != before {
+		t.Errorf("the next look was to be at %v, and after three connections at %v", before, got)
+	}
+	eventually(t, "a member without an address is down", func() bool { return b.value("etcd_dns_gateway_endpoint_up", set[1]) == 0 })
+	b.follow.publish(set[:2])
+	eventually(t, "it is up", func() bool { return b.value("etcd_dns_gateway_endpoint_up", set[1]) == 1 })
+}
+
+// Before an endpoint has an address connections wait; with none that answers they are refused, and it is said once.
 func TestProxyNobody(t *testing.T) {
 	_, set := three(t)
 	ready := make(chan struct{})
-	b := run(t, nil, func(p *Proxy) { p.Ready = func() { close(ready) } })
+	b := run(t, []Endpoint{{Host: "unresolved", Port: 1}}, func(p *Proxy) { p.Ready = func() { close(ready) } })
 	got := make(chan string, 1)
 	go func() {
 		c, err := b.dial()
@@ -156,9 +238,9 @@ func TestProxyNobody(t *testing.T) {
 	}()
 	select {
 	case <-ready:
-		t.Fatal("ready without a set")
+		t.Fatal("ready without an address")
 	case name := <-got:
-		t.Fatalf("%s without a set", name)
+		t.Fatalf("%s without an address", name)
 	case <-time.After(50 * time.Millisecond): // a bound on what must not happen
 	}
 	b.follow.publish(set[:1])

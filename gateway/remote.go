@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net"
 	"slices"
 	"time"
@@ -9,9 +11,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// checkEvery is how often an endpoint that is up is tried. etcd 3.5 and later do not log a connection that ends before its
-// handshake above debug (embed/config_logging.go), so this costs nobody's log anything.
-const checkEvery = 5 * time.Second
+const (
+	// checkEvery is how often an endpoint that is up is tried.
+	checkEvery = 5 * time.Second
+	// brief is how soon a connection ends that was of no use: the endpoint hung up, or the client did not like its certificate. Short
+	// commands end as soon; that is no fault, and doubts about all endpoints alike change nothing.
+	brief = time.Second
+	// doubtFor is how long an endpoint is in doubt after that.
+	doubtFor = time.Minute
+)
 
 // remote is an endpoint with its connections. Its fields are guarded by the proxy's mu.
 type remote struct {
@@ -19,11 +27,13 @@ type remote struct {
 	links    map[*link]struct{}
 	// dialing is how many connections are on their way to it.
 	dialing int
-	// down says that the last dial failed; failures counts such dials, total the connections that it had.
+	// down says that the last dial or check failed; failures counts them, total the connections that it had.
 	down            bool
 	failures, total int
-	// suspect says that its certificate was not verified yet; it gets no connections.
+	// suspect says that its certificate was not verified yet, or is not good; it gets no connections.
 	suspect bool
+	// doubt is until when it gets connections by turn alone, because one was brief.
+	doubt time.Time
 	// left is when the endpoint left the set; zero while it is in it.
 	left time.Time
 	// checkAt is when it is to be tried next; checking says that it is being tried.
@@ -31,8 +41,11 @@ type remote struct {
 	checking bool
 }
 
-// link is a client's connection and the one that goes with it.
-type link struct{ client, server net.Conn }
+// link is a client's connection, the one that goes with it, and when that began.
+type link struct {
+	client, server net.Conn
+	began          time.Time
+}
 
 func (l *link) close() {
 	_ = l.client.Close()
@@ -67,8 +80,8 @@ func (p *Proxy) apply(set []Endpoint) {
 			r = &remote{links: map[*link]struct{}{}, checkAt: time.Now()}
 			p.remotes[name], p.order = r, append(p.order, r)
 		}
-		if p.Roots != nil && e.Scheme == "https" && !slices.Equal(r.endpoint.Addrs, e.Addrs) {
-			r.suspect, r.checkAt = true, time.Now()
+		if !slices.Equal(r.endpoint.Addrs, e.Addrs) { // also the first ones that are known
+			r.suspect, r.checkAt = p.Roots != nil && e.Scheme == "https", time.Now()
 		}
 		r.endpoint, r.left = e, time.Time{}
 	}
@@ -138,16 +151,16 @@ func (p *Proxy) tend(ctx context.Context, now time.Time) {
 	p.order = kept
 }
 
-// check connects to an endpoint, verifies its certificate if that is due, and hangs up. The connections to one that left and does not answer are ended: nobody is there to
-// end them in order.
+// check connects to an endpoint, greets it if it speaks TLS, and hangs up. The connections to one that left and does not answer are
+// ended: nobody is there to end them in order.
 func (p *Proxy) check(ctx context.Context, r *remote) {
 	p.mu.Lock()
-	e, suspect := r.endpoint, r.suspect
+	e := r.endpoint
 	p.mu.Unlock()
 	conn, err := e.Dial(ctx)
-	if err == nil && suspect {
-		limited, cancel := context.WithTimeout(ctx, dialTimeout)
-		err = verify(limited, conn, p.Roots, e.Host)
+	if err == nil && e.Scheme == "https" {
+		limited, cancel := context.WithTimeout(ctx, p.greetTimeout)
+		err = greet(limited, conn, p.Roots, e.Host)
 		cancel()
 	}
 	if conn != nil {
@@ -156,17 +169,18 @@ func (p *Proxy) check(ctx context.Context, r *remote) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r.checking = false
-	r.suspect = r.suspect && (err != nil || !same(e, r.endpoint))
 	if ctx.Err() != nil {
 		return
 	}
+	var bad *tls.CertificateVerificationError
+	r.suspect = errors.As(err, &bad) || r.suspect && (err != nil || !same(e, r.endpoint))
 	p.judge(r, err)
 	if err != nil && !r.left.IsZero() {
 		p.drained += r.closeLinks()
 	}
 }
 
-// judge notes how a dial ended. When that is news it says so, and makes the follower ask. The caller holds mu.
+// judge notes how a dial that failed, or a check, ended. When that is news it says so, and makes the follower ask. The caller holds mu.
 func (p *Proxy) judge(r *remote, err error) {
 	switch name := zap.String("endpoint", r.endpoint.Name()); {
 	case err != nil:
@@ -179,7 +193,7 @@ func (p *Proxy) judge(r *remote, err error) {
 		p.log.Info("an endpoint takes connections again", name)
 	}
 	r.down = err != nil
-	if r.checkAt = time.Now().Add(checkEvery); r.down {
+	if r.checkAt = time.Now().Add(p.checkEvery); r.down {
 		r.checkAt = time.Now().Add(p.RetryDelay)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // admit invites a node and starts it.
@@ -132,9 +134,10 @@ func (l *Lab) spread(round string) map[string]*writer {
 	return writers
 }
 
-// TestGatewayMemberDies: a member dies, of kill -9 or silently. Clients with standing connections through the gateway are with another
-// one within two seconds of the first; of a silent death gossip, SRV and the gateway's own look tell before TCP would. Without a
-// resolver the gateway goes on with what it knows.
+// TestGatewayMemberDies: a member dies, of kill -9 or silently, or hangs while its kernel takes connections. Clients with standing
+// connections through the gateway are with another one within two seconds of the first; of a silent death gossip, SRV and the gateway's
+// own look tell before TCP would, and of one that hangs its node and the look. Without a resolver the gateway goes on with what it
+// knows.
 func TestGatewayMemberDies(t *testing.T) {
 	t.Parallel()
 	l := boot(t, Options{})
@@ -182,9 +185,48 @@ func TestGatewayMemberDies(t *testing.T) {
 		t.Errorf("%v and %v without a write after a silent death, want at most 15 s and 20 s", g, p)
 	}
 
+	signal := func(s syscall.Signal) func(string) {
+		return func(n string) {
+			if err := syscall.Kill(l.MemberPID(n), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	g, p = die(" hung", signal(syscall.SIGSTOP), signal(syscall.SIGCONT))
+	t.Logf("a follower hangs: at most %v without a write through the gateway, %v through the proxy", g, p)
+	if g > 20*time.Second || p > 20*time.Second {
+		t.Errorf("%v and %v without a write after a member began to hang, want at most 20 s", g, p)
+	}
+
 	// Ten seconds are two TTLs: whatever was cached is gone.
 	l.Cut(clientHost, resolverHost)
 	l.Holds("service without a resolver", 10*time.Second, func() error {
 		return errors.Join(l.through(gatewayURL, "put", "deaf", "1").Err(), l.through(proxyURL, "put", "deaf", "2").Err())
 	})
+}
+
+// TestGatewayFirstNodeDead: the first node of the Corefile is cut off, and the gateway and the gRPC proxy are started on another one
+// without flags, where the first name server that they ask is the silent one.
+func TestGatewayFirstNodeDead(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	l.CutNode("infra0")
+	l.Wait("infra0 is out of SRV", healthyLimit, func() error {
+		return l.allSay([]string{"infra1", "infra2"}, Question{l.service("client"), dns.TypeSRV}, l.targets("client", "infra1", "infra2"))
+	})
+	n := l.node("infra1")
+	for program, at := range map[string]string{"gateway": "127.0.0.1:23790", "grpc-proxy": "127.0.0.1:23791"} {
+		p, err := spawn(n.host, program+".log", slices.Concat([]string{l.bin(), program, "start", "--listen-addr", at}, place(n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		l.Wait("a write through "+program, healthyLimit, func() error {
+			if !p.running() {
+				return fmt.Errorf("it has ended: %w", p.err)
+			}
+			return l.Run("infra1", "etcdctl", slices.Concat([]string{"--endpoints", "https://" + at, "--command-timeout", "3s"}, l.certFlags(), []string{"put", "key", program})...).Err()
+		})
+		t.Logf("%s: a write passes after %v", program, time.Since(began).Round(time.Millisecond))
+	}
 }

@@ -19,15 +19,16 @@ import (
 // redial is how gRPC tries a member again that did not answer. Its own default goes up to two minutes.
 var redial = grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second}, MinConnectTimeout: 2 * time.Second}
 
-// first waits for endpoints that the proxy can speak to.
+// first waits for endpoints that the proxy can speak to, one of them with an address.
 func (c *Config) first(ctx context.Context) ([]string, error) {
 	for {
 		set, changed := c.Follow.Set()
-		if urls := c.urls(set); len(urls) > 0 {
-			return urls, nil
-		}
-		if len(set) > 0 {
+		urls := c.urls(set)
+		if len(set) > 0 && len(urls) == 0 {
 			return nil, &schemeError{set[0]}
+		}
+		if slices.ContainsFunc(set, gateway.Endpoint.Known) {
+			return urls, nil
 		}
 		select {
 		case <-ctx.Done():

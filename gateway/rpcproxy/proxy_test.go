@@ -223,24 +223,26 @@ func TestProxyServes(t *testing.T) {
 	}
 }
 
-// A cluster with TLS and a proxy without a configuration for it: an error with a hint, not a wait. Without endpoints it waits, until
-// its context ends.
+// A cluster with TLS and a proxy without a configuration for it: an error with a hint, not a wait. Without endpoints, or
+// an address of one, it waits until its context ends.
 func TestProxyScheme(t *testing.T) {
 	run := func(ctx context.Context, set []gateway.Endpoint) error {
 		l, err := gateway.Listen(ctx, "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return Run(ctx, zap.NewNop(), Config{Follow: gateway.NewFollower(zap.NewNop(), set), Listen: l})
+		return Run(ctx, zap.NewNop(), Config{Follow: gateway.NewFollower(zap.NewNop(), set), Listen: l, Ready: func() { t.Errorf("ready for %v", set) }})
 	}
 	err := run(t.Context(), []gateway.Endpoint{{Scheme: "https", Host: "infra0.example.com", Port: 2379}})
 	var hint interface{ Hint() string }
 	if !errors.As(err, &hint) || !strings.Contains(err.Error(), "https://infra0.example.com:2379") {
 		t.Errorf("%v, want the endpoint and a hint", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := run(ctx, nil); err != nil {
-		t.Error(err)
+	for _, set := range [][]gateway.Endpoint{nil, {{Scheme: "http", Host: "infra0.example.com", Port: 2379}}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := run(ctx, set); err != nil {
+			t.Error(err)
+		}
+		cancel()
 	}
 }
