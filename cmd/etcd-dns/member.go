@@ -41,8 +41,8 @@ func newMember() *cobra.Command {
 			"remove takes the node's member out of the cluster and out of DNS. The node keeps serving DNS, sets its data aside, and stays\n"+
 				"out until add. A removal that would leave no quorum connected is refused."),
 		newOrder(srvboot.OrderReplace, "Let a node back in that lost its disk, without waiting for an unknown machine",
-			"replace is for a node whose machine is new, which otherwise waits for five minutes, and for `replace manual`. All other\n"+
-				"conditions hold: the old member is silent, the others have a quorum, and a snapshot was taken."),
+			"replace is for a node whose machine is new, which otherwise waits for five minutes, for `replace manual`, and when no\n"+
+				"snapshot can be taken. All other conditions hold: nobody hears the old member, and the others have a quorum."),
 		newOrder(srvboot.OrderPromote, "Make a learner a voter now", "promote is for a learner that etcd agrees has caught up. It happens by itself a second later."),
 		newOrder(srvboot.OrderDrain, "Have a node's member hand its leadership over", "drain is for before a node is stopped; a node that is stopped drains by itself."))
 	return cmd
