@@ -64,3 +64,44 @@ func (l *Lab) allSay(nodes []string, q Question, want string) error {
 	}
 	return nil
 }
+
+// TestOneLinkCut: one link between two of three nodes is down, and the third, which both reach, leads. All members serve, and every node
+// says so all the time: one client set, one serial.
+func TestOneLinkCut(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	leader := l.StatusText("infra0", "leader")
+	ends := slices.DeleteFunc(l.Names(), func(n string) bool { return n == leader })
+	clients, soa := Question{l.service("client"), dns.TypeSRV}, Question{l.Domain, dns.TypeSOA}
+	l.oneZone(l.Names())
+	w := l.Ask100(clientHost, clients, soa)
+	l.Cut(ends[0], ends[1])
+	l.WaitStatus(ends[0], "problems", ends[1]+" does not answer")
+	l.WaitStatus(ends[1], "problems", ends[0]+" does not answer")
+	for _, n := range l.Names() {
+		if r := l.At(n, "put", "at", n); r.Code != 0 {
+			t.Errorf("a write at %s: %v", n, r)
+		}
+	}
+	l.oneZone(l.Names())
+	steady := func() error { return l.steady(w, clients, soa) }
+	l.Holds("one client set and one serial", 2*time.Second, steady)
+	l.Heal(ends[0], ends[1])
+	l.WaitHealthy()
+	w.Stop()
+	if err := steady(); err != nil {
+		t.Error(err)
+	}
+}
+
+// steady checks that each node has given one answer to each question all the time.
+func (l *Lab) steady(w *Watcher, questions ...Question) error {
+	for _, n := range l.Names() {
+		for _, q := range questions {
+			if seq := w.Sequence(n, q); len(seq) != 1 {
+				return errorf("%s, asked for %s %s:\n%s", n, q.Name, dns.TypeToString[q.Type], story(seq))
+			}
+		}
+	}
+	return nil
+}

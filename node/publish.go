@@ -15,10 +15,6 @@ import (
 	"github.com/etcd-dns/etcd-dns/zone"
 )
 
-// staleAnswer is how old a node's last answer may be before its member no longer counts as serving. Nodes are asked
-// every second, so this forgives two lost answers.
-const staleAnswer = 2500 * time.Millisecond
-
 // publishTimeout bounds how long the boot loop waits for the zone: a write of two small files.
 const publishTimeout = 10 * time.Second
 
@@ -36,6 +32,8 @@ type publisher struct {
 	prompts prompt
 	// fault is why the zone is not what it should be, or not on disk; nil when all is well.
 	fault atomic.Pointer[string]
+	// said is what the other nodes are told; nil before the first round.
+	said atomic.Pointer[said]
 
 	// Owned by run.
 	views    []roster.View
@@ -44,6 +42,7 @@ type publisher struct {
 	reverse  []servedReverse
 	last     roster.Roster
 	settling map[string]*settling // by srv-name
+	clients  map[string][]string  // said.clients of the zone that is served
 }
 
 // errand is a view with the channel that its result is sent on.
@@ -117,14 +116,9 @@ func (p *publisher) once(own roster.View) error {
 	r := withKept(roster.Merge(n.static(), views...), slices.Concat(p.last.Nodes, p.nodes))
 	r = n.places.fill(n.options(), r)
 	r, told := n.followers.publish(r, rep.Answers, n.options().Records)
-	serving := func(cluster, name string) bool {
-		if c, _ := r.Cluster(cluster); c.Outside {
-			return told(cluster, name)
-		}
-		return n.serving(rep, name) || p.settling[cluster].goesOn()
-	}
-	p.settle(r, func(name string) bool { return n.serving(rep, name) })
-	r = r.WithServing(serving, lastServing(p.last, rep.Answers))
+	h := n.hear(rep, time.Now())
+	defer func() { p.said.Store(&said{at: h.now, clients: p.clients, heard: h.heard()}) }()
+	r = p.withClients(r, h, told)
 	p.zone.SetOptions(n.zoneOptions(n.options()))
 	numberErr := p.number(r, rep)
 	reverseErr := p.publishReverse(r, rep)
@@ -135,7 +129,7 @@ func (p *publisher) once(own roster.View) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the last zone keeps serving: %w", errors.Join(numberErr, err)), reverseErr)
 	}
-	p.last = r
+	p.last, p.clients = r, clientsOf(r)
 	n.roster.Store(&r)
 	if changed {
 		n.resolve(r)
@@ -192,16 +186,4 @@ func published(rep srvboot.Report) (out []zone.Published) {
 		}
 	}
 	return out
-}
-
-// serving reports whether a node's member answers clients now.
-func (n *Node) serving(rep srvboot.Report, name string) bool {
-	if name == n.name {
-		return rep.State.Member != nil && rep.State.Member.Serving
-	}
-	a := rep.Answers[name]
-	if !a.Fresh(time.Now(), staleAnswer) || a.State.Member == nil || !a.State.Member.Serving {
-		return false
-	}
-	return !n.rumor.isGone(name, a.State.Gossip)
 }

@@ -22,6 +22,18 @@ type settling struct {
 
 func (s *settling) goesOn() bool { return s != nil && !s.over }
 
+// withClients says of each member whether it is published for clients. told says it of the clusters that the rack follows.
+func (p *publisher) withClients(r roster.Roster, h hearing, told func(cluster, node string) bool) roster.Roster {
+	p.settle(r, func(node string) bool { return h.judge(node) == serves })
+	serving := func(cluster, node string) bool {
+		if c, _ := r.Cluster(cluster); c.Outside {
+			return told(cluster, node)
+		}
+		return h.judge(node) == serves || p.settling[cluster].goesOn()
+	}
+	return r.WithServing(serving, lastServing(p.last, h.report.Answers))
+}
+
 // settle says which clusters have settled.
 func (p *publisher) settle(r roster.Roster, serving func(node string) bool) {
 	for _, c := range r.Clusters {

@@ -70,6 +70,9 @@ type State struct {
 	ZoneDigest string `json:"zone_digest,omitempty"`
 	// Clients are, by srv-name, the nodes of the members that the sender publishes as serving clients.
 	Clients map[string][]string `json:"clients,omitempty"`
+	// Heard are the nodes, sorted, whose members the sender heard serving clients itself, its own among them if it serves: never
+	// those of which others told it.
+	Heard []string `json:"heard,omitempty"`
 	// Followed are, by srv-name, the member lists of the clusters that the rack follows and does not run.
 	Followed map[string]roster.Followed `json:"followed,omitempty"`
 	// Corefile is a digest of the lines that every node's Corefile should have alike, and Lines are those lines, for who asks
