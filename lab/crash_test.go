@@ -105,3 +105,32 @@ func (l *Lab) steady(w *Watcher, questions ...Question) error {
 	}
 	return nil
 }
+
+// TestRestartBesideDeadNode: a node starts again while another one has long been dead. It asks the third whom it publishes, and does not
+// bring the dead one back: neither for the ten seconds that a node waits for all members, nor at the third.
+func TestRestartBesideDeadNode(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	q := Question{l.service("client"), dns.TypeSRV}
+	l.Kill("infra0")
+	l.Wait("infra0 is out", healthyLimit, func() error {
+		return l.allSay([]string{"infra1", "infra2"}, q, l.targets("client", "infra1", "infra2"))
+	})
+	l.Kill("infra1")
+	w := l.Ask100(clientHost, q)
+	began := time.Now()
+	l.Start("infra1")
+	l.Wait("both serve", healthyLimit, func() error {
+		return l.allSay([]string{"infra1", "infra2"}, q, l.targets("client", "infra1", "infra2"))
+	})
+	l.oneZone([]string{"infra1", "infra2"})
+	w.Stop()
+	for node, limit := range map[string]time.Duration{"infra1": 5 * time.Second, "infra2": 0} {
+		for _, s := range w.Sequence(node, q) {
+			if strings.Contains(s.Answer, "infra0") && s.Last.Sub(began) > limit {
+				t.Errorf("%s names infra0 until %v after the start of infra1: %s", node, s.Last.Sub(began), s.Answer)
+			}
+		}
+		t.Logf("%s:\n%s", node, story(w.Sequence(node, q)))
+	}
+}

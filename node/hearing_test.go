@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 		"heard b, stale":      {answered("c", old, up, "b"), false, false},
 		"heard b, gone since": {answered("c", now, up, "b"), true, false},
 		"heard others":        {answered("c", now, up, "a", "c"), false, false},
-		"publishes b":         {publishes("c", now, "b"), false, false},
+		"publishes b":         {publishing(answered("c", now, nil), "b"), false, false},
 	}
 	for o, own := range own {
 		for g, gossiped := range gossips {
@@ -84,13 +84,6 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
-}
-
-// publishes is an answer of a node that publishes one member of the default cluster.
-func publishes(node string, at time.Time, client string) srvboot.Answer {
-	a := answered(node, at, nil)
-	a.State.Clients = map[string][]string{"": {client}}
-	return a
 }
 
 // A node judges its own member by what that says, whatever others heard of it.

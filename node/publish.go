@@ -129,7 +129,7 @@ func (p *publisher) once(own roster.View) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the last zone keeps serving: %w", errors.Join(numberErr, err)), reverseErr)
 	}
-	p.last, p.clients = r, clientsOf(r)
+	p.last, p.clients = r, p.clientsOf(r)
 	n.roster.Store(&r)
 	if changed {
 		n.resolve(r)

@@ -27,12 +27,13 @@ func (p *publisher) tell(now time.Time) (clients map[string][]string, heard []st
 	return s.clients, heard
 }
 
-// clientsOf are the nodes whose members are published for clients, by srv-name.
-func clientsOf(r roster.Roster) map[string][]string {
+// clientsOf are the nodes whose members are published for clients, by srv-name. A cluster that has not settled is left out: what is
+// published of it is a guess, which no other node should take over.
+func (p *publisher) clientsOf(r roster.Roster) map[string][]string {
 	out := map[string][]string{}
 	for _, c := range r.Clusters {
 		for _, m := range c.Members {
-			if m.Serving {
+			if m.Serving && !p.settling[c.Name].goesOn() {
 				out[c.Name] = append(out[c.Name], m.Node)
 			}
 		}

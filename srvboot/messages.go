@@ -68,7 +68,8 @@ type State struct {
 	// Serial and ZoneDigest name the zone content the sender serves.
 	Serial     uint32 `json:"serial,omitempty"`
 	ZoneDigest string `json:"zone_digest,omitempty"`
-	// Clients are, by srv-name, the nodes of the members that the sender publishes as serving clients.
+	// Clients are, by srv-name, the nodes of the members that the sender publishes as serving clients; without the clusters of
+	// which it knows too little yet to tell.
 	Clients map[string][]string `json:"clients,omitempty"`
 	// Heard are the nodes, sorted, whose members the sender heard serving clients itself, its own among them if it serves: never
 	// those of which others told it.
