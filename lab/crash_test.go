@@ -134,3 +134,41 @@ func TestRestartBesideDeadNode(t *testing.T) {
 		t.Logf("%s:\n%s", node, story(w.Sequence(node, q)))
 	}
 }
+
+// TestMemberFlaps: a member that is killed each time when it serves again leaves and enters the client set once or twice, and not as
+// often as it dies; all nodes agree; status says that it is held out; and it comes back.
+func TestMemberFlaps(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	q := Question{l.service("client"), dns.TypeSRV}
+	l.oneZone(l.Names())
+	w := l.Ask100(clientHost, q)
+	const kills = 4
+	for range kills {
+		pid := l.KillMember("infra2")
+		l.Wait("another member runs on infra2", healthyLimit, func() error {
+			if now := l.MemberPID("infra2"); now == 0 || now == pid {
+				return errorf("its process is %d", now)
+			}
+			return nil
+		})
+		l.WaitHealthy("infra2") // it serves by its own word, held out or not
+		t.Log("killed, and well again")
+	}
+	l.WaitStatus("infra2", "warnings", "it is left out of the client records")
+	l.Wait("all have all in their answers again", healthyLimit, func() error { return l.allSay(l.Names(), q, l.complete("client")) })
+	l.oneZone(l.Names())
+	w.Stop()
+	for _, n := range l.Names() {
+		changes, listed := 0, true
+		for _, seen := range w.Sequence(n, q) {
+			if now := strings.Contains(seen.Answer, "infra2"); now != listed {
+				changes, listed = changes+1, now
+			}
+		}
+		t.Logf("%s: infra2 left or came %d times", n, changes)
+		if changes > 6 {
+			t.Errorf("%d kills, and infra2 left or came to %s %d times, want 6 at most:\n%s", kills, n, changes, story(w.Sequence(n, q)))
+		}
+	}
+}

@@ -188,7 +188,7 @@ func (r *rumor) say() {
 		rec.Genesis, rec.Generation = s.Accepted.Genesis.ID, s.Accepted.Genesis.Generation
 	}
 	if s.Member != nil {
-		rec.MemberID, rec.Serving = s.Member.ID, s.Member.Serving
+		rec.MemberID, rec.Serving = s.Member.ID, s.Member.Serving && !s.Member.HeldOut
 	}
 	g.Say(rec)
 }

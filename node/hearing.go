@@ -19,6 +19,7 @@ type hearing struct {
 	report srvboot.Report
 	peers  []gossip.Peer
 	now    time.Time
+	held   bool // the own member is held out, see damping
 }
 
 // verdict is what a node makes of one member.
@@ -29,13 +30,15 @@ const (
 	unheard verdict = iota
 	// silent means: it does not serve, or its node is gone.
 	silent
+	// held means: it serves, and is left out because it fell too often.
+	held
 	// serves means: it answers clients.
 	serves
 )
 
 // hear takes down what is known at a moment.
 func (n *Node) hear(rep srvboot.Report, now time.Time) hearing {
-	return hearing{self: n.name, report: rep, peers: n.rumor.Peers(), now: now}
+	return hearing{self: n.name, report: rep, peers: n.rumor.Peers(), now: now, held: n.publisher.held.Load().wait > 0}
 }
 
 // judge says whether a node's member answers clients now. The node's own fresh answer decides, and gossip's verdict that it is
@@ -57,7 +60,7 @@ func (h hearing) judge(name string) verdict {
 // direct is the verdict by the node's own word alone.
 func (h hearing) direct(name string) verdict {
 	if name == h.self {
-		return word(h.report.State.Member)
+		return word(h.report.State.Member, h.held)
 	}
 	a := h.report.Answers[name]
 	switch {
@@ -66,13 +69,16 @@ func (h hearing) direct(name string) verdict {
 	case h.isGone(name, a.State.Gossip):
 		return silent
 	}
-	return word(a.State.Member)
+	return word(a.State.Member, a.State.Member != nil && a.State.Member.HeldOut)
 }
 
 // word is the verdict on what a member says of itself.
-func word(m *srvboot.MemberState) verdict {
-	if m == nil || !m.Serving {
+func word(m *srvboot.MemberState, heldOut bool) verdict {
+	switch {
+	case m == nil || !m.Serving:
 		return silent
+	case heldOut:
+		return held
 	}
 	return serves
 }

@@ -146,6 +146,11 @@ func (n *Node) resolve(r roster.Roster) {
 func (n *Node) fillState(s *srvboot.State) {
 	s.Gossip, s.Signed = n.rumor.boot(), n.dnssec.signer() != nil
 	s.Places, s.BundleGeneration = n.places.say(n.options(), s.Life), n.latest.Load().Generation()
+	if s.Member != nil {
+		m := *s.Member // the report's own
+		m.HeldOut = m.Serving && n.publisher.held.Load().wait > 0
+		s.Member = &m
+	}
 	s.Clients, s.Heard = n.publisher.tell(time.Now())
 	s.Followed, s.Corefile = n.followers.lists(), n.options().alikeDigest()
 	s.Slot = n.numbering.said()

@@ -34,6 +34,8 @@ type publisher struct {
 	fault atomic.Pointer[string]
 	// said is what the other nodes are told; nil before the first round.
 	said atomic.Pointer[said]
+	// held is what damping says of the own member; never nil.
+	held atomic.Pointer[heldOut]
 
 	// Owned by run.
 	views    []roster.View
@@ -42,7 +44,8 @@ type publisher struct {
 	reverse  []servedReverse
 	last     roster.Roster
 	settling map[string]*settling // by srv-name
-	clients  map[string][]string  // said.clients of the zone that is served
+	damping  damping
+	clients  map[string][]string // said.clients of the zone that is served
 }
 
 // errand is a view with the channel that its result is sent on.
@@ -52,8 +55,10 @@ type errand struct {
 }
 
 func newPublisher(n *Node, z *zone.Publisher) *publisher {
-	return &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
+	p := &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
 		asks: make(chan errand), prompts: newPrompt(), settling: map[string]*settling{}}
+	p.held.Store(&heldOut{})
+	return p
 }
 
 // publish serves a view and returns when it is served and saved. The boot loop calls it before it spawns a member.
@@ -90,6 +95,9 @@ func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
 		case <-p.prompts:
 		case <-tick.C:
 		}
+		m := p.node.boot.Report().State.Member
+		held := p.damping.tell(m != nil && m.Serving, time.Now())
+		p.held.Store(&held)
 		p.node.rumor.say()
 		p.report(p.once(p.node.boot.Report().View))
 	}

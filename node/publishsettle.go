@@ -34,11 +34,19 @@ func (s *settling) presumes(node string) bool {
 // withClients says of each member whether it is published for clients. told says it of the clusters that the rack follows.
 func (p *publisher) withClients(r roster.Roster, h hearing, told func(cluster, node string) bool) roster.Roster {
 	p.settle(r, h)
+	least := map[string]verdict{}
+	for _, c := range r.Clusters {
+		// Members that are held out come before those that do not serve at all.
+		least[c.Name] = held
+		if slices.ContainsFunc(c.Members, func(m roster.Member) bool { return h.judge(m.Node) == serves }) {
+			least[c.Name] = serves
+		}
+	}
 	serving := func(cluster, node string) bool {
 		if c, _ := r.Cluster(cluster); c.Outside {
 			return told(cluster, node)
 		}
-		return h.judge(node) == serves || p.settling[cluster].presumes(node)
+		return h.judge(node) >= least[cluster] || p.settling[cluster].presumes(node)
 	}
 	return r.WithServing(serving, lastServing(p.last, h.report.Answers))
 }
@@ -66,7 +74,7 @@ func (s *settling) hear(c roster.Cluster, h hearing) {
 		members = append(members, m.Node)
 	}
 	well := func(nodes []string) bool {
-		return len(nodes) > 0 && !slices.ContainsFunc(nodes, func(node string) bool { return h.judge(node) != serves })
+		return len(nodes) > 0 && !slices.ContainsFunc(nodes, func(node string) bool { return h.judge(node) < held })
 	}
 	s.over = well(members) || h.now.Sub(s.born) > settleTime
 	for _, a := range h.answers() {

@@ -104,6 +104,8 @@ type MemberState struct {
 	IsLearner bool   `json:"is_learner,omitempty"`
 	// Serving says that a linearizable read succeeded within the last two seconds.
 	Serving bool `json:"serving"`
+	// HeldOut says that the member serves, and is to be left out of the client records all the same, because it fell too often.
+	HeldOut bool `json:"held_out,omitempty"`
 	// Hung says that the process has said nothing for two seconds; the rest of the state is as old as that.
 	Hung bool `json:"hung,omitempty"`
 	// Members is the member's own applied member list. Listed is an applied index at which it was the list, 0 while that is not
