@@ -64,3 +64,111 @@ func (l *Lab) allSay(nodes []string, q Question, want string) error {
 	}
 	return nil
 }
+
+// TestOneLinkCut: one link between two of three nodes is down, and the third, which both reach, leads. All members serve, and every node
+// says so all the time: one client set, one serial.
+func TestOneLinkCut(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	leader := l.StatusText("infra0", "leader")
+	ends := slices.DeleteFunc(l.Names(), func(n string) bool { return n == leader })
+	clients, soa := Question{l.service("client"), dns.TypeSRV}, Question{l.Domain, dns.TypeSOA}
+	l.oneZone(l.Names())
+	w := l.Ask100(clientHost, clients, soa)
+	l.Cut(ends[0], ends[1])
+	l.WaitStatus(ends[0], "problems", ends[1]+" does not answer")
+	l.WaitStatus(ends[1], "problems", ends[0]+" does not answer")
+	for _, n := range l.Names() {
+		if r := l.At(n, "put", "at", n); r.Code != 0 {
+			t.Errorf("a write at %s: %v", n, r)
+		}
+	}
+	l.oneZone(l.Names())
+	steady := func() error { return l.steady(w, clients, soa) }
+	l.Holds("one client set and one serial", 2*time.Second, steady)
+	l.Heal(ends[0], ends[1])
+	l.WaitHealthy()
+	w.Stop()
+	if err := steady(); err != nil {
+		t.Error(err)
+	}
+}
+
+// steady checks that each node has given one answer to each question all the time.
+func (l *Lab) steady(w *Watcher, questions ...Question) error {
+	for _, n := range l.Names() {
+		for _, q := range questions {
+			if seq := w.Sequence(n, q); len(seq) != 1 {
+				return errorf("%s, asked for %s %s:\n%s", n, q.Name, dns.TypeToString[q.Type], story(seq))
+			}
+		}
+	}
+	return nil
+}
+
+// TestRestartBesideDeadNode: a node starts again while another one has long been dead. It asks the third whom it publishes, and does not
+// bring the dead one back: neither for the ten seconds that a node waits for all members, nor at the third.
+func TestRestartBesideDeadNode(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	q := Question{l.service("client"), dns.TypeSRV}
+	l.Kill("infra0")
+	l.Wait("infra0 is out", healthyLimit, func() error {
+		return l.allSay([]string{"infra1", "infra2"}, q, l.targets("client", "infra1", "infra2"))
+	})
+	l.Kill("infra1")
+	w := l.Ask100(clientHost, q)
+	began := time.Now()
+	l.Start("infra1")
+	l.Wait("both serve", healthyLimit, func() error {
+		return l.allSay([]string{"infra1", "infra2"}, q, l.targets("client", "infra1", "infra2"))
+	})
+	l.oneZone([]string{"infra1", "infra2"})
+	w.Stop()
+	for node, limit := range map[string]time.Duration{"infra1": 5 * time.Second, "infra2": 0} {
+		for _, s := range w.Sequence(node, q) {
+			if strings.Contains(s.Answer, "infra0") && s.Last.Sub(began) > limit {
+				t.Errorf("%s names infra0 until %v after the start of infra1: %s", node, s.Last.Sub(began), s.Answer)
+			}
+		}
+		t.Logf("%s:\n%s", node, story(w.Sequence(node, q)))
+	}
+}
+
+// TestMemberFlaps: a member that is killed each time when it serves again leaves and enters the client set once or twice, and not as
+// often as it dies; all nodes agree; status says that it is held out; and it comes back.
+func TestMemberFlaps(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	q := Question{l.service("client"), dns.TypeSRV}
+	l.oneZone(l.Names())
+	w := l.Ask100(clientHost, q)
+	const kills = 4
+	for range kills {
+		pid := l.KillMember("infra2")
+		l.Wait("another member runs on infra2", healthyLimit, func() error {
+			if now := l.MemberPID("infra2"); now == 0 || now == pid {
+				return errorf("its process is %d", now)
+			}
+			return nil
+		})
+		l.WaitHealthy("infra2") // it serves by its own word, held out or not
+		t.Log("killed, and well again")
+	}
+	l.WaitStatus("infra2", "warnings", "it is left out of the client records")
+	l.Wait("all have all in their answers again", healthyLimit, func() error { return l.allSay(l.Names(), q, l.complete("client")) })
+	l.oneZone(l.Names())
+	w.Stop()
+	for _, n := range l.Names() {
+		changes, listed := 0, true
+		for _, seen := range w.Sequence(n, q) {
+			if now := strings.Contains(seen.Answer, "infra2"); now != listed {
+				changes, listed = changes+1, now
+			}
+		}
+		t.Logf("%s: infra2 left or came %d times", n, changes)
+		if changes > 6 {
+			t.Errorf("%d kills, and infra2 left or came to %s %d times, want 6 at most:\n%s", kills, n, changes, story(w.Sequence(n, q)))
+		}
+	}
+}

@@ -170,19 +170,6 @@ func (r *rumor) watch(ctx context.Context, g *gossiping) {
 	}
 }
 
-// isGone reports whether that run of a node is gone by the verdict of the nodes, and no other run of it is alive. It is
-// false for runs that gossip never met: where a firewall keeps gossip apart, the admin port alone decides.
-func (r *rumor) isGone(name, boot string) bool {
-	gone := false
-	for _, p := range r.Peers() {
-		if p.Name != name || p.Boot != boot {
-			continue
-		}
-		gone = p.Status != gossip.Alive
-	}
-	return gone
-}
-
 // say spreads what this node is now.
 func (r *rumor) say() {
 	n, g := r.node, r.now.Load()
@@ -201,7 +188,7 @@ func (r *rumor) say() {
 		rec.Genesis, rec.Generation = s.Accepted.Genesis.ID, s.Accepted.Genesis.Generation
 	}
 	if s.Member != nil {
-		rec.MemberID, rec.Serving = s.Member.ID, s.Member.Serving
+		rec.MemberID, rec.Serving = s.Member.ID, s.Member.Serving && !s.Member.HeldOut
 	}
 	g.Say(rec)
 }

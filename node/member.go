@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -145,15 +146,13 @@ func (n *Node) resolve(r roster.Roster) {
 func (n *Node) fillState(s *srvboot.State) {
 	s.Gossip, s.Signed = n.rumor.boot(), n.dnssec.signer() != nil
 	s.Places, s.BundleGeneration = n.places.say(n.options(), s.Life), n.latest.Load().Generation()
-	s.Clients = map[string][]string{}
-	s.Followed, s.Corefile = n.followers.lists(), n.options().alikeDigest()
-	for _, c := range n.roster.Load().Clusters {
-		for _, m := range c.Members {
-			if m.Serving {
-				s.Clients[c.Name] = append(s.Clients[c.Name], m.Node)
-			}
-		}
+	if s.Member != nil {
+		m := *s.Member // the report's own
+		m.HeldOut = m.Serving && n.publisher.held.Load().wait > 0
+		s.Member = &m
 	}
+	s.Clients, s.Heard = n.publisher.tell(time.Now())
+	s.Followed, s.Corefile = n.followers.lists(), n.options().alikeDigest()
 	s.Slot = n.numbering.said()
 	if snap := n.store.Load(); snap != nil {
 		s.Serial, s.ZoneDigest = snap.Serial(), snap.Digest()

@@ -15,10 +15,6 @@ import (
 	"github.com/etcd-dns/etcd-dns/zone"
 )
 
-// staleAnswer is how old a node's last answer may be before its member no longer counts as serving. Nodes are asked
-// every second, so this forgives two lost answers.
-const staleAnswer = 2500 * time.Millisecond
-
 // publishTimeout bounds how long the boot loop waits for the zone: a write of two small files.
 const publishTimeout = 10 * time.Second
 
@@ -36,6 +32,10 @@ type publisher struct {
 	prompts prompt
 	// fault is why the zone is not what it should be, or not on disk; nil when all is well.
 	fault atomic.Pointer[string]
+	// said is what the other nodes are told; nil before the first round.
+	said atomic.Pointer[said]
+	// held is what damping says of the own member; never nil.
+	held atomic.Pointer[heldOut]
 
 	// Owned by run.
 	views    []roster.View
@@ -44,6 +44,8 @@ type publisher struct {
 	reverse  []servedReverse
 	last     roster.Roster
 	settling map[string]*settling // by srv-name
+	damping  damping
+	clients  map[string][]string // said.clients of the zone that is served
 }
 
 // errand is a view with the channel that its result is sent on.
@@ -53,8 +55,10 @@ type errand struct {
 }
 
 func newPublisher(n *Node, z *zone.Publisher) *publisher {
-	return &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
+	p := &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
 		asks: make(chan errand), prompts: newPrompt(), settling: map[string]*settling{}}
+	p.held.Store(&heldOut{})
+	return p
 }
 
 // publish serves a view and returns when it is served and saved. The boot loop calls it before it spawns a member.
@@ -91,6 +95,9 @@ func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
 		case <-p.prompts:
 		case <-tick.C:
 		}
+		m := p.node.boot.Report().State.Member
+		held := p.damping.tell(m != nil && m.Serving, time.Now())
+		p.held.Store(&held)
 		p.node.rumor.say()
 		p.report(p.once(p.node.boot.Report().View))
 	}
@@ -117,14 +124,9 @@ func (p *publisher) once(own roster.View) error {
 	r := withKept(roster.Merge(n.static(), views...), slices.Concat(p.last.Nodes, p.nodes))
 	r = n.places.fill(n.options(), r)
 	r, told := n.followers.publish(r, rep.Answers, n.options().Records)
-	serving := func(cluster, name string) bool {
-		if c, _ := r.Cluster(cluster); c.Outside {
-			return told(cluster, name)
-		}
-		return n.serving(rep, name) || p.settling[cluster].goesOn()
-	}
-	p.settle(r, func(name string) bool { return n.serving(rep, name) })
-	r = r.WithServing(serving, lastServing(p.last, rep.Answers))
+	h := n.hear(rep, time.Now())
+	defer func() { p.said.Store(&said{at: h.now, clients: p.clients, heard: h.heard()}) }()
+	r = p.withClients(r, h, told)
 	p.zone.SetOptions(n.zoneOptions(n.options()))
 	numberErr := p.number(r, rep)
 	reverseErr := p.publishReverse(r, rep)
@@ -135,7 +137,7 @@ func (p *publisher) once(own roster.View) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the last zone keeps serving: %w", errors.Join(numberErr, err)), reverseErr)
 	}
-	p.last = r
+	p.last, p.clients = r, p.clientsOf(r)
 	n.roster.Store(&r)
 	if changed {
 		n.resolve(r)
@@ -192,16 +194,4 @@ func published(rep srvboot.Report) (out []zone.Published) {
 		}
 	}
 	return out
-}
-
-// serving reports whether a node's member answers clients now.
-func (n *Node) serving(rep srvboot.Report, name string) bool {
-	if name == n.name {
-		return rep.State.Member != nil && rep.State.Member.Serving
-	}
-	a := rep.Answers[name]
-	if !a.Fresh(time.Now(), staleAnswer) || a.State.Member == nil || !a.State.Member.Serving {
-		return false
-	}
-	return !n.rumor.isGone(name, a.State.Gossip)
 }

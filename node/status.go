@@ -166,6 +166,9 @@ func (n *Node) Status() Status {
 	if text := s.Zone.Parent.warning(); text != "" {
 		s.Warnings = append(s.Warnings, text)
 	}
+	if h := n.publisher.held.Load(); h.wait > 0 && rep.State.Member != nil && rep.State.Member.Serving {
+		s.Warnings = append(s.Warnings, h.warning())
+	}
 	for _, f := range s.Fronts {
 		if f.State == "off" {
 			s.Warnings = append(s.Warnings, "no fast path on "+f.Address+", DNS answers at CoreDNS's speed: "+f.Why)

@@ -68,8 +68,12 @@ type State struct {
 	// Serial and ZoneDigest name the zone content the sender serves.
 	Serial     uint32 `json:"serial,omitempty"`
 	ZoneDigest string `json:"zone_digest,omitempty"`
-	// Clients are, by srv-name, the nodes of the members that the sender publishes as serving clients.
+	// Clients are, by srv-name, the nodes of the members that the sender publishes as serving clients; without the clusters of
+	// which it knows too little yet to tell.
 	Clients map[string][]string `json:"clients,omitempty"`
+	// Heard are the nodes, sorted, whose members the sender heard serving clients itself, its own among them if it serves: never
+	// those of which others told it.
+	Heard []string `json:"heard,omitempty"`
 	// Followed are, by srv-name, the member lists of the clusters that the rack follows and does not run.
 	Followed map[string]roster.Followed `json:"followed,omitempty"`
 	// Corefile is a digest of the lines that every node's Corefile should have alike, and Lines are those lines, for who asks
@@ -100,6 +104,8 @@ type MemberState struct {
 	IsLearner bool   `json:"is_learner,omitempty"`
 	// Serving says that a linearizable read succeeded within the last two seconds.
 	Serving bool `json:"serving"`
+	// HeldOut says that the member serves, and is to be left out of the client records all the same, because it fell too often.
+	HeldOut bool `json:"held_out,omitempty"`
 	// Hung says that the process has said nothing for two seconds; the rest of the state is as old as that.
 	Hung bool `json:"hung,omitempty"`
 	// Members is the member's own applied member list. Listed is an applied index at which it was the list, 0 while that is not

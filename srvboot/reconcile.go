@@ -20,6 +20,8 @@ const (
 	otherMachine = 5 * time.Minute
 	// learnerLost is for how many seconds a learner may be silent before it is removed.
 	learnerLost = 120
+	// learnerKnown is how long a node has to learn that it was let in, before it counts that it does not hold what it was given.
+	learnerKnown = 5 * time.Second
 	// learnerLag is how many entries a learner may be behind when it is promoted, and promoteAfter how long it must have
 	// been no further behind.
 	learnerLag   = 1000
@@ -140,6 +142,8 @@ func (r *reconciler) learner() bool {
 	l, linked := r.link(e.ID)
 	a, heard := r.answer(node)
 	switch {
+	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID && r.f.Now.Sub(r.f.ListSince) < learnerKnown:
+		r.wait(node, "learner %s was added a moment ago, and %s may not know it yet", e.ID, node)
 	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID:
 		r.change(RemoveMember, e, node, "%s does not hold the data of learner %s, and never will", node, e.ID)
 	case linked && l.Quiet >= learnerLost:

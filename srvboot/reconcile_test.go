@@ -219,6 +219,10 @@ func reconcileCases() []struct {
 		{"a learner beside a blank voter", []leaderMod{learns(100, 0), lost("n2", 60), saved}},
 		{"a learner is silent", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 119 })}},
 		{"a learner is silent for long", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 120 })}},
+		{"a learner's node does not know yet that it was let in", []leaderMod{learns(0, 0), edit(func(f *ChangeFacts) {
+			theirs("n3", func(s *State) { s.Member, s.Claim = nil, &Claim{PeerURL: simInitial("n3")[0].PeerURL, Lost: learnerID} })(&f.Facts)
+			f.ListSince = decideNow.Add(-time.Second)
+		})}},
 		{"a learner's node lost it", []leaderMod{learns(0, 0), edit(func(f *ChangeFacts) {
 			theirs("n3", func(s *State) { s.Member, s.Claim = nil, &Claim{PeerURL: simInitial("n3")[0].PeerURL, Lost: learnerID} })(&f.Facts)
 		})}},
