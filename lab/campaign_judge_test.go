@@ -22,6 +22,7 @@ var (
 	errTwoClusters = errors.New("there is not one cluster")
 	errUnwell      = errors.New("it is not well again")
 	errDNS         = errors.New("DNS was wrong")
+	errReplaced    = errors.New("a member was replaced for no reason")
 )
 
 // judgeData holds what the clients were told against what the members say: the history of the round is linearizable, and every
@@ -156,6 +157,12 @@ func (c *clients) cluster(nodes []string) (uint64, error) {
 
 // membership are the nodes of the members, learners among them, by a linearizable list.
 func (c *clients) membership(nodes []string) (names []string, err error) {
+	ids, err := c.members(nodes)
+	return slices.Sorted(maps.Keys(ids)), err
+}
+
+// members are the member IDs by node, learners among them, by a linearizable list.
+func (c *clients) members(nodes []string) (ids map[string]uint64, err error) {
 	err = errors.New("no node")
 	for _, n := range nodes {
 		err = c.each([]string{n}, func(ctx context.Context, m member) error {
@@ -165,17 +172,19 @@ func (c *clients) membership(nodes []string) (names []string, err error) {
 			if err != nil {
 				return err
 			}
-			names = nil
+			ids = map[string]uint64{}
 			for _, m := range list.Members {
 				name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(m.PeerURLs[0], "https://"), "http://"), ".")
-				names = append(names, name)
+				if ids[name] != 0 {
+					return fmt.Errorf("%w: members %x and %x are both of %s", errReplaced, ids[name], m.ID, name)
+				}
+				ids[name] = m.ID
 			}
-			slices.Sort(names)
 			return nil
 		})
 		if err == nil {
 			break
 		}
 	}
-	return names, err
+	return ids, err
 }
