@@ -51,9 +51,9 @@ var faults = []fault{
 	{name: "older image", weight: 2, strike: (*campaign).strikeImage},
 	{name: "new gossip key", weight: 1, strike: (*campaign).strikeKey},
 	{name: "join", weight: 2, strike: (*campaign).strikeJoin},
-	{name: "remove member", weight: 4, strike: (*campaign).strikeRemove},
-	{name: "add member", weight: 3, strike: (*campaign).strikeAdd},
-	{name: "replace member", weight: 2, strike: (*campaign).strikeReplace},
+	{name: "remove member", weight: 6, strike: (*campaign).strikeRemove},
+	{name: "add member", weight: 6, strike: (*campaign).strikeAdd},
+	{name: "replace member", weight: 4, strike: (*campaign).strikeReplace},
 }
 
 // draw picks a fault.

@@ -33,9 +33,14 @@ func (c *clients) judgeData(nodes []string, acknowledged map[string]string) erro
 	if err := c.linearizable(); err != nil {
 		all = errors.Join(all, fmt.Errorf("%w: %w", errUnordered, err))
 	}
+	return errors.Join(all, c.held(nodes, acknowledged))
+}
+
+// held is the part of judgeData about what the members hold, for which the clients may go on.
+func (c *clients) held(nodes []string, acknowledged map[string]string) error {
 	revision, err := c.revision(nodes)
 	if err != nil {
-		return errors.Join(all, err)
+		return err
 	}
 	hashes := map[string]uint32{}
 	err = c.each(nodes, func(ctx context.Context, m member) error {
@@ -56,11 +61,10 @@ func (c *clients) judgeData(nodes []string, acknowledged map[string]string) erro
 		}
 		return err
 	})
-	all = errors.Join(all, err)
 	if distinct := slices.Compact(slices.Sorted(maps.Values(hashes))); len(distinct) > 1 {
-		all = errors.Join(all, fmt.Errorf("%w: at revision %d the hashes are %v", errDiverged, revision, hashes))
+		err = errors.Join(err, fmt.Errorf("%w: at revision %d the hashes are %v", errDiverged, revision, hashes))
 	}
-	return all
+	return err
 }
 
 // readRegisters adds a linearizable read of every register at every member to the history, each as soon as it succeeds.

@@ -107,7 +107,7 @@ type lag struct {
 // sees takes a list that was read.
 func (l *lag) sees(list map[string]uint64, now time.Time) {
 	if !maps.Equal(list, l.list) {
-		l.list, l.since = list, now
+		l.list, l.since, l.right = list, now, time.Time{}
 		clear(l.behind)
 	}
 }
