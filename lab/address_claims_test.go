@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"maps"
 	"strings"
 	"testing"
 
@@ -40,6 +39,5 @@ func TestEtcd5244OneAddressByTwoCorefiles(t *testing.T) {
 	}
 	_ = others
 	_ = before
-	_ = maps.Equal[map[string]uint64]
 	w.Stop()
 }
