@@ -159,12 +159,6 @@ func (c *clients) cluster(nodes []string) (uint64, error) {
 	return 0, nil
 }
 
-// membership are the nodes of the members, learners among them, by a linearizable list.
-func (c *clients) membership(nodes []string) (names []string, err error) {
-	ids, err := c.members(nodes)
-	return slices.Sorted(maps.Keys(ids)), err
-}
-
 // members are the member IDs by node, learners among them, by a linearizable list.
 func (c *clients) members(nodes []string) (ids map[string]uint64, err error) {
 	err = errors.New("no node")
