@@ -16,17 +16,10 @@ import (
 
 // Faults of what a node has on its disks: the disk itself, and its Corefile.
 
-// strikeDisk loses a disk with its node, or what is below etcd/ alone, if that leaves a majority of the voters their disks.
+// strikeDisk loses a disk with its node, or what is below etcd/ alone, if that leaves a quorum of disks.
 func (c *campaign) strikeDisk(below string) (string, heal) {
-	lost, changed := 0, false
-	for _, n := range c.nodes {
-		if c.states[n].lost {
-			lost++
-		}
-		changed = changed || c.states[n].changed
-	}
-	n := c.one(func(s *state) bool { return !s.lost })
-	if changed || lost+1 > (len(c.nodes)-1)/2 {
+	n := c.one(func(s *state) bool { return !s.lost && !s.ordered })
+	if n == "" || !c.sound(n, "") {
 		return "", heal{}
 	}
 	h := heal{}
@@ -74,6 +67,48 @@ func (c *campaign) strikeMachine() (string, heal) {
 		}
 		c.order(n, "replace", n, "--wait", "0")
 	}}
+}
+
+// strikeImage takes an image of a disk while its node is down for a moment, as after a power cut; what heals it puts the image back, which by then
+// is some seconds old.
+func (c *campaign) strikeImage() (string, heal) {
+	n := c.one(func(s *state) bool { return !s.lost && !s.ordered && !s.full })
+	if n == "" || !c.sound(n, "") {
+		return "", heal{}
+	}
+	data, image := c.node(n).data(), filepath.Join(c.t.TempDir(), "image")
+	if !c.states[n].down {
+		c.kill(n)
+	}
+	c.Must(clientHost, "cp", "-a", data, image)
+	c.states[n].lost = true
+	c.again(n)
+	return n, heal{things, func() {
+		if !c.states[n].down {
+			c.kill(n)
+		}
+		c.watch.rewinds(n)
+		c.empty(data)
+		c.Must(clientHost, "cp", "-a", image+"/.", data)
+		c.again(n)
+	}}
+}
+
+// strikeKey takes the next of the three steps to a new gossip key: every machine is given the next generation of the bundle.
+func (c *campaign) strikeKey() (string, heal) {
+	bundle := filepath.Join(c.operator(), "cluster.bundle")
+	r := c.Run(clientHost, c.bin(), "ca", "rotate", "gossip", "--bundle", bundle)
+	if r.Code != 0 {
+		c.t.Fatal(r)
+	}
+	for _, n := range c.names {
+		c.giveBundle(n, bundle)
+		if c.node(n).up() {
+			c.ready(n)
+			c.Signal(n, syscall.SIGHUP)
+		}
+	}
+	return strings.TrimSpace(r.Stderr), heal{}
 }
 
 // strikeReload changes a TTL in a node's Corefile, which nobody but its answers notices.

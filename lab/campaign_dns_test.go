@@ -25,8 +25,14 @@ type dnsWatch struct {
 	// moves are the nodes whose membership changes meanwhile: they may be in the records or not. blank are those that know
 	// nothing at first, and say so.
 	moves, blank map[string]bool
-	// began is when each node was heard again.
-	began map[string]time.Time
+	// began is when each node was heard again, started when it was started, each time.
+	began   map[string]time.Time
+	started map[string][]time.Time
+	// out are the nodes of which nothing changes but that a person ordered them out, and when somebody first let them in again.
+	out map[string]time.Time
+	// rewound are those whose disk was put back to what it was. upsets is how much happened, each of which may make a leader change.
+	rewound map[string]bool
+	upsets  int
 }
 
 // dnsPatience is how long an answer may take. It is what dig waits; on a machine with more racks than cores a process may not run for
@@ -39,14 +45,21 @@ const clock = "15:04:05.000"
 type quietness struct{ from, to time.Time }
 
 func (l *Lab) watchDNS() *dnsWatch {
-	w := &dnsWatch{lab: l, server: Question{l.service("server"), dns.TypeSRV}, client: Question{l.service("client"), dns.TypeSRV},
-		silences: map[string][]quietness{}, moves: map[string]bool{}, blank: map[string]bool{}, began: map[string]time.Time{}}
+	w := l.newDNSWatch(Question{l.service("server"), dns.TypeSRV}, Question{l.service("client"), dns.TypeSRV})
 	w.Watcher = l.askPatiently(clientHost, dnsPatience, w.server, w.client)
 	return w
 }
 
+// newDNSWatch is one that asks nobody yet.
+func (l *Lab) newDNSWatch(server, client Question) *dnsWatch {
+	return &dnsWatch{Watcher: &Watcher{stop: make(chan struct{})}, lab: l, server: server, client: client, silences: map[string][]quietness{},
+		moves: map[string]bool{}, blank: map[string]bool{}, rewound: map[string]bool{}, began: map[string]time.Time{}, started: map[string][]time.Time{},
+		out: map[string]time.Time{}}
+}
+
 // excuse lets a node be silent from now until it is heard.
 func (w *dnsWatch) excuse(node string) {
+	w.upsets++
 	if !w.excused(node) {
 		w.silences[node] = append(w.silences[node], quietness{from: time.Now()})
 	}
@@ -70,9 +83,43 @@ func (w *dnsWatch) heard(node string) error {
 	return nil
 }
 
-func (w *dnsWatch) changes(node string) { w.moves[node] = true }
+func (w *dnsWatch) changes(node string) {
+	w.upsets++
+	w.moves[node] = true
+	delete(w.out, node)
+}
 
-func (w *dnsWatch) forgets(node string) { w.moves[node], w.blank[node] = true, true }
+func (w *dnsWatch) forgets(node string) {
+	w.changes(node)
+	w.blank[node] = true
+}
+
+func (w *dnsWatch) rewinds(node string) {
+	w.changes(node)
+	w.rewound[node] = true
+}
+
+func (w *dnsWatch) starts(node string) { w.started[node] = append(w.started[node], time.Now()) }
+
+// leaves says that a node is ordered out, admits that it is let in again, stays that the order out was refused, and nothing else changed.
+func (w *dnsWatch) leaves(node string) {
+	w.upsets++
+	if !w.moves[node] {
+		w.moves[node], w.out[node] = true, time.Time{}
+	}
+}
+
+func (w *dnsWatch) admits(node string) {
+	w.upsets++
+	if at, ok := w.out[node]; ok && at.IsZero() {
+		w.out[node] = time.Now()
+	}
+}
+
+func (w *dnsWatch) stays(node string) {
+	delete(w.moves, node)
+	delete(w.out, node)
+}
 
 // judge says what was wrong since the watch began, of the nodes that were in the rack then or came into it.
 func (w *dnsWatch) judge(nodes []string) error {
@@ -98,8 +145,57 @@ func (w *dnsWatch) judge(nodes []string) error {
 				}
 			}
 		}
+		if err := w.steady(n); err != nil {
+			all = errors.Join(all, fmt.Errorf("%w: %s, %w\n%s", errDNS, n, err, story(w.Sequence(n, w.server))))
+		}
 	}
 	return all
+}
+
+// lastWords is how long after a start answers of the run before may still be read.
+const lastWords = time.Second
+
+// steady is an error if members come and go in a node's server records as memberships do not. A membership changes no more often than things
+// happen. And one of which nothing changes but that a person ordered it out is there, and then it is not, until somebody lets it in: that holds
+// for one run of the node, which has to learn again what it was about to write when it was killed.
+func (w *dnsWatch) steady(node string) error {
+	if w.blank[node] || w.rewound[node] {
+		return nil // it had to learn everything again
+	}
+	for _, member := range slices.Sorted(maps.Keys(w.moves)) {
+		record := w.lab.targets("server", member)
+		letIn, out := w.out[member]
+		times, last := 0, time.Time{} // when it was last not there, since it was
+		for _, s := range w.Sequence(node, w.server) {
+			switch there := slices.Contains(strings.Split(s.Answer, ", "), record); {
+			case s.Answer == "SERVFAIL":
+			case !there:
+				if last.IsZero() {
+					times++
+				}
+				last = s.Last
+			case !last.IsZero():
+				if out && last.After(w.runAt(node, s.First).Add(lastWords)) && (letIn.IsZero() || s.First.Before(letIn)) {
+					return fmt.Errorf("%s was ordered out and came back at %s, though nobody had let it in", member, s.First.Format(clock))
+				}
+				last = time.Time{}
+			}
+		}
+		if times > max(1, w.upsets) {
+			return fmt.Errorf("%s was missing %d times, and %d things happened", member, times, w.upsets)
+		}
+	}
+	return nil
+}
+
+// runAt is when the run of a node began that it is in at a time.
+func (w *dnsWatch) runAt(node string, t time.Time) (began time.Time) {
+	for _, s := range w.started[node] {
+		if s.Before(t) {
+			began = s
+		}
+	}
+	return began
 }
 
 // unexcused are the moments of questions that nobody had a reason not to answer. One asked within the last second before a
@@ -171,7 +267,12 @@ func TestCampaignDNSJudge(t *testing.T) {
 		unanswered   []time.Time
 		quiet        []quietness
 		moves, blank []string
-		bad          string
+		// out are who was ordered out, and when they were let in, rewound whose disk is an older one, started when infra0 was.
+		out     map[string]time.Time
+		rewound []string
+		started []time.Time
+		upsets  int
+		bad     string
 	}{
 		{name: "always complete", server: []Seen{{all, at(0), at(9), 900}}, client: []Seen{{clients, at(0), at(9), 900}}},
 		{name: "partial", server: []Seen{{all, at(0), at(4), 400}, {two, at(4), at(9), 500}}, bad: "lacks infra2"},
@@ -186,11 +287,27 @@ func TestCampaignDNSJudge(t *testing.T) {
 		{name: "silent while dead", unanswered: slices.Repeat([]time.Time{at(2)}, 99), quiet: []quietness{{at(1), at(3)}}},
 		{name: "silent while alive", unanswered: slices.Repeat([]time.Time{at(4)}, 6), quiet: []quietness{{at(1), at(3)}}, bad: "6 questions"},
 		{name: "a packet lost now and then", unanswered: []time.Time{at(4), at(4), at(5), at(6), at(6), at(7)}},
+		{name: "ordered out", server: []Seen{{all, at(0), at(4), 400}, {two, at(4), at(9), 500}}, out: map[string]time.Time{"infra2": {}}},
+		{name: "ordered out, and back by itself", server: []Seen{{all, at(0), at(4), 400}, {two, at(4), at(6), 200}, {all, at(6), at(9), 300}},
+			out: map[string]time.Time{"infra2": {}}, upsets: 9, bad: "infra2 was ordered out and came back"},
+		{name: "back a moment before it was let in", server: []Seen{{two, at(4), at(6), 200}, {all, at(6), at(9), 300}},
+			out: map[string]time.Time{"infra2": at(7)}, bad: "infra2 was ordered out and came back"},
+		{name: "ordered out and let in again", server: []Seen{{all, at(0), at(4), 400}, {two, at(4), at(6), 200}, {all, at(6), at(9), 300}},
+			out: map[string]time.Time{"infra2": at(5)}},
+		{name: "killed before it wrote who is out", server: []Seen{{two, at(3), at(4), 100}, {all, at(6), at(7), 100}, {two, at(7), at(9), 200}},
+			out: map[string]time.Time{"infra2": {}}, started: []time.Time{at(1), at(5)}, upsets: 2},
+		{name: "back in the run that knew", server: []Seen{{two, at(3), at(7), 100}, {all, at(8), at(9), 100}},
+			out: map[string]time.Time{"infra2": {}}, started: []time.Time{at(5)}, bad: "came back"},
+		{name: "an older disk", server: []Seen{{two, at(3), at(4), 100}, {all, at(6), at(7), 100}, {two, at(7), at(9), 200}},
+			out: map[string]time.Time{"infra2": {}}, rewound: []string{"infra0"}},
+		{name: "replaced", server: []Seen{{all, at(0), at(1), 99}, {two, at(1), at(2), 99}, {all, at(2), at(3), 99}}, moves: []string{"infra2"}, upsets: 1},
+		{name: "comes and goes", server: []Seen{{all, at(0), at(1), 99}, {two, at(1), at(2), 99}, {all, at(2), at(3), 99}, {two, at(3), at(4), 99}, {all, at(4), at(5), 99}},
+			moves: []string{"infra2"}, upsets: 1, bad: "infra2 was missing 2 times, and 1 things happened"},
 		{name: "silent and never back", unanswered: slices.Repeat([]time.Time{at(4)}, 99), quiet: []quietness{{from: at(1)}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := &dnsWatch{lab: l, server: Question{"s", dns.TypeSRV}, client: Question{"c", dns.TypeSRV}, Watcher: &Watcher{},
-				silences: map[string][]quietness{"infra0": tt.quiet}, moves: map[string]bool{}, blank: map[string]bool{}}
+			w := l.newDNSWatch(Question{"s", dns.TypeSRV}, Question{"c", dns.TypeSRV})
+			w.silences["infra0"] = tt.quiet
 			w.seen = map[string][]Seen{key("infra0", w.server): tt.server, key("infra0", w.client): tt.client}
 			w.silent = map[string][]time.Time{key("infra0", w.server): tt.unanswered}
 			for _, n := range tt.moves {
@@ -199,6 +316,13 @@ func TestCampaignDNSJudge(t *testing.T) {
 			for _, n := range tt.blank {
 				w.blank[n] = true
 			}
+			for n, when := range tt.out {
+				w.moves[n], w.out[n] = true, when
+			}
+			for _, n := range tt.rewound {
+				w.rewound[n] = true
+			}
+			w.started["infra0"], w.upsets = tt.started, tt.upsets
 			err := w.judge(nodes)
 			if (err == nil) != (tt.bad == "") || err != nil && !strings.Contains(err.Error(), tt.bad) {
 				t.Errorf("got %v, want %q", err, tt.bad)

@@ -11,8 +11,6 @@ type fault struct {
 	weight int
 	// stock says that stock etcd can have it too: it needs nothing of the product's.
 	stock bool
-	// first says that it is only for the beginning of a round, when all is well: an order about the membership.
-	first bool
 	// strike does it, unless it cannot be now: then what is empty. The heal may be nil.
 	strike func(c *campaign) (what string, h heal)
 }
@@ -50,16 +48,20 @@ var faults = []fault{
 	{name: "fill disk", weight: 3, strike: (*campaign).strikeFull},
 	{name: "reload", weight: 3, strike: (*campaign).strikeReload},
 	{name: "bad Corefile", weight: 3, strike: (*campaign).strikeBadCorefile},
-	{name: "join", weight: 3, first: true, strike: (*campaign).strikeJoin},
-	{name: "remove member", weight: 2, first: true, strike: (*campaign).strikeRemove},
+	{name: "older image", weight: 2, strike: (*campaign).strikeImage},
+	{name: "new gossip key", weight: 1, strike: (*campaign).strikeKey},
+	{name: "join", weight: 2, strike: (*campaign).strikeJoin},
+	{name: "remove member", weight: 6, strike: (*campaign).strikeRemove},
+	{name: "add member", weight: 6, strike: (*campaign).strikeAdd},
+	{name: "replace member", weight: 4, strike: (*campaign).strikeReplace},
 }
 
-// draw picks a fault for a moment of a round.
-func (c *campaign) draw(first bool) fault {
+// draw picks a fault.
+func (c *campaign) draw() fault {
 	var can []fault
 	total := 0
 	for _, f := range faults {
-		if (first || !f.first) && (c.product || f.stock) {
+		if c.product || f.stock {
 			can = append(can, f)
 			total += f.weight
 		}
@@ -90,8 +92,10 @@ func (c *campaign) one(ok func(s *state) bool) string {
 // state is what a campaign did to a node and has not healed yet.
 type state struct {
 	down, paused, memberPaused, cut, silenced, clock, full, badFile bool
-	// lost is a disk that this round took, changed a membership that this round changes.
-	lost, changed bool
+	// lost is a disk that this round took, or is to put back from an older image; joined a node that it started.
+	lost, joined bool
+	// ordered is one whose removal this round ordered, added one that was ordered in again. out says that the removal was not refused.
+	ordered, added, out bool
 }
 
 // pick is a random element.

@@ -22,6 +22,7 @@ var (
 	errTwoClusters = errors.New("there is not one cluster")
 	errUnwell      = errors.New("it is not well again")
 	errDNS         = errors.New("DNS was wrong")
+	errReplaced    = errors.New("a member was replaced for no reason")
 )
 
 // judgeData holds what the clients were told against what the members say: the history of the round is linearizable, and every
@@ -32,9 +33,14 @@ func (c *clients) judgeData(nodes []string, acknowledged map[string]string) erro
 	if err := c.linearizable(); err != nil {
 		all = errors.Join(all, fmt.Errorf("%w: %w", errUnordered, err))
 	}
+	return errors.Join(all, c.held(nodes, acknowledged))
+}
+
+// held is the part of judgeData about what the members hold, for which the clients may go on.
+func (c *clients) held(nodes []string, acknowledged map[string]string) error {
 	revision, err := c.revision(nodes)
 	if err != nil {
-		return errors.Join(all, err)
+		return err
 	}
 	hashes := map[string]uint32{}
 	err = c.each(nodes, func(ctx context.Context, m member) error {
@@ -55,11 +61,10 @@ func (c *clients) judgeData(nodes []string, acknowledged map[string]string) erro
 		}
 		return err
 	})
-	all = errors.Join(all, err)
 	if distinct := slices.Compact(slices.Sorted(maps.Values(hashes))); len(distinct) > 1 {
-		all = errors.Join(all, fmt.Errorf("%w: at revision %d the hashes are %v", errDiverged, revision, hashes))
+		err = errors.Join(err, fmt.Errorf("%w: at revision %d the hashes are %v", errDiverged, revision, hashes))
 	}
-	return all
+	return err
 }
 
 // readRegisters adds a linearizable read of every register at every member to the history, each as soon as it succeeds.
@@ -154,8 +159,8 @@ func (c *clients) cluster(nodes []string) (uint64, error) {
 	return 0, nil
 }
 
-// membership are the nodes of the members, learners among them, by a linearizable list.
-func (c *clients) membership(nodes []string) (names []string, err error) {
+// members are the member IDs by node, learners among them, by a linearizable list.
+func (c *clients) members(nodes []string) (ids map[string]uint64, err error) {
 	err = errors.New("no node")
 	for _, n := range nodes {
 		err = c.each([]string{n}, func(ctx context.Context, m member) error {
@@ -165,17 +170,19 @@ func (c *clients) membership(nodes []string) (names []string, err error) {
 			if err != nil {
 				return err
 			}
-			names = nil
+			ids = map[string]uint64{}
 			for _, m := range list.Members {
 				name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(m.PeerURLs[0], "https://"), "http://"), ".")
-				names = append(names, name)
+				if ids[name] != 0 {
+					return fmt.Errorf("%w: members %x and %x are both of %s", errReplaced, ids[name], m.ID, name)
+				}
+				ids[name] = m.ID
 			}
-			slices.Sort(names)
 			return nil
 		})
 		if err == nil {
 			break
 		}
 	}
-	return names, err
+	return ids, err
 }

@@ -50,19 +50,25 @@ func (c *campaign) kill(names ...string) heal {
 	}
 	c.Kill(names...)
 	for _, n := range names {
-		*c.states[n] = state{down: true, cut: c.states[n].cut, silenced: c.states[n].silenced, clock: c.states[n].clock,
-			full: c.states[n].full, badFile: c.states[n].badFile, lost: c.states[n].lost, changed: c.states[n].changed}
+		s := c.states[n]
+		s.down, s.paused, s.memberPaused = true, false, false
 	}
 	order := slices.Clone(names)
 	c.random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	return heal{things, func() {
 		for _, n := range order {
-			if c.states[n].down {
-				c.Start(n)
-				c.states[n].down = false
-			}
+			c.again(n)
 		}
 	}}
+}
+
+// again starts a node that is down.
+func (c *campaign) again(n string) {
+	if c.states[n].down {
+		c.watch.starts(n)
+		c.Start(n)
+		c.states[n].down = false
+	}
 }
 
 func (c *campaign) strikeStop() (string, heal) {

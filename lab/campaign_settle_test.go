@@ -29,33 +29,31 @@ func (c *campaign) hear() error {
 }
 
 // settle waits until all is well: every node answers, every node has a voter, every node's records say so, and so does its status.
-// The records may be behind the member list for srvLimit.
+// The records may be behind the member list for srvLimit; see lag.
 func (c *campaign) settle() error {
-	var truth []string
-	behind := map[string]time.Time{}
 	var wrong error
+	records := lag{behind: map[string]time.Time{}}
 	err := poll(healLimit, func() error {
 		if err := c.hear(); err != nil {
 			return err
 		}
-		names, err := c.membership(c.nodes)
+		ids, err := c.members(c.nodes)
 		if err != nil {
-			truth = nil
-			clear(behind)
 			return err
-		}
-		if !slices.Equal(names, truth) {
-			truth = names
-			clear(behind)
 		}
 		if !c.product {
 			return c.readRegisters(c.nodes) // by every member
 		}
-		if wrong = c.compare(truth, behind); wrong != nil {
+		names := slices.Sorted(maps.Keys(ids))
+		if wrong = c.compare(ids, &records); wrong != nil {
 			return nil //nolint:nilerr // no use to wait longer
 		}
-		if len(behind) > 0 || !slices.Equal(truth, c.nodes) {
-			return fmt.Errorf("the members are %v, want %v; behind are %v", truth, c.nodes, slices.Collect(maps.Keys(behind)))
+		if len(records.behind) > 0 || !slices.Equal(names, c.nodes) {
+			records.right = time.Time{}
+			return fmt.Errorf("the members are %v, want %v; behind are %v", names, c.nodes, slices.Collect(maps.Keys(records.behind)))
+		}
+		if records.right.IsZero() {
+			records.right = time.Now()
 		}
 		for _, n := range c.nodes {
 			if err := c.Tool(n, "status").Err(); err != nil {
@@ -72,6 +70,9 @@ func (c *campaign) settle() error {
 	}
 	if !c.product {
 		return nil
+	}
+	if !c.healed.IsZero() {
+		c.SRVRight = records.right.Sub(c.healed).Seconds()
 	}
 	// The client set is about health: on a machine with too few cores a member may be late and leave it for a moment.
 	err = poll(healthyLimit, func() error { return c.allSay(c.nodes, c.watch.client, c.targets("client", c.nodes...)) })
@@ -93,22 +94,47 @@ func (c *campaign) found() error {
 	return nil
 }
 
-// compare is an error if a node's server records have been other than the members for too long. It keeps since when in behind.
-func (c *campaign) compare(members []string, behind map[string]time.Time) error {
+// lag is how far the server records of nodes are behind the member list.
+type lag struct {
+	// list is the last that was read, and since when it is known; a question about it that has no answer changes nothing.
+	list  map[string]uint64
+	since time.Time
+	// behind is since when nodes answer other than that, right since when none does and the list is as it should be.
+	behind map[string]time.Time
+	right  time.Time
+}
+
+// sees takes a list that was read.
+func (l *lag) sees(list map[string]uint64, now time.Time) {
+	if !maps.Equal(list, l.list) {
+		l.list, l.since, l.right = list, now, time.Time{}
+		clear(l.behind)
+	}
+}
+
+// answers takes whether a node answers as the list says, and returns for how long it has not.
+func (l *lag) answers(node string, right bool, now time.Time) time.Duration {
+	if right {
+		delete(l.behind, node)
+		return 0
+	}
+	if _, ok := l.behind[node]; !ok {
+		l.behind[node] = now
+	}
+	return now.Sub(l.behind[node])
+}
+
+// compare is an error if a node's server records have been other than the members for too long.
+func (c *campaign) compare(ids map[string]uint64, records *lag) error {
+	records.sees(ids, time.Now())
+	members := slices.Sorted(maps.Keys(ids))
 	for _, n := range c.nodes {
 		got := c.Ask(clientHost, c.Addr(n), c.watch.server.Name, dns.TypeSRV)
-		now := time.Now()
-		if got == c.targets("server", members...) {
-			delete(behind, n)
-			continue
-		}
-		if _, ok := behind[n]; !ok {
-			behind[n] = now
-		}
-		lag := now.Sub(behind[n])
-		c.SRVLag = max(c.SRVLag, lag.Seconds())
-		if lag > srvLimit {
-			return fmt.Errorf("%w: the members have been %v for %v, and %s still answers %s", errDNS, members, lag.Round(time.Millisecond), n, got)
+		late := records.answers(n, got == c.targets("server", members...), time.Now())
+		c.SRVLag = max(c.SRVLag, late.Seconds())
+		if late > srvLimit {
+			return fmt.Errorf("%w: the members have been %v for %v, and %s has not answered so for %v, but %s", errDNS, members,
+				time.Since(records.since).Round(time.Millisecond), n, late.Round(time.Millisecond), got)
 		}
 	}
 	return nil

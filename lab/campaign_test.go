@@ -56,8 +56,8 @@ type campaign struct {
 	// acknowledged are all writes that must be there, id the cluster's.
 	acknowledged map[string]string
 	id           uint64
-	// steps are those of this round, for a person.
-	steps []string
+	// healed is when nothing was broken any more, before the orders that were left.
+	healed time.Time
 	*report
 }
 
@@ -137,7 +137,7 @@ func newCampaign(t *testing.T, seed uint64, life int, product bool) *campaign {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d, round %d, %d nodes, steps so far:\n%s\nto play it again: make campaign SEED=%d FIRST=%d ROUNDS=1 RACKS=1",
-				seed, c.Round, len(c.nodes), strings.Join(c.steps, "\n"), seed, c.Round)
+				seed, c.Round, len(c.nodes), strings.Join(c.Steps, "\n"), seed, c.Round)
 		}
 	})
 	return c
@@ -177,13 +177,16 @@ func (c *campaign) boot(t *testing.T) {
 func (c *campaign) round(n int) error {
 	began := time.Now()
 	c.random = rand.New(rand.NewPCG(c.seed, uint64(n)))
-	c.report = &report{Seed: c.seed, Round: n, Nodes: len(c.nodes), Faults: map[string]int{}}
-	c.steps = nil
+	c.report = &report{Seed: c.seed, Round: n, Nodes: len(c.nodes), Faults: map[string]int{}, Orders: map[string]int{}}
 	for _, n := range c.nodes {
 		c.states[n] = &state{}
 	}
 	c.watch = c.newWatch()
 	defer c.watch.Stop()
+	before, err := c.members(c.nodes)
+	if err != nil {
+		return err
+	}
 	c.begin(fmt.Sprint(n))
 	stopped := false
 	stop := func() {
@@ -194,12 +197,15 @@ func (c *campaign) round(n int) error {
 	}
 	defer stop()
 	c.torment()
-	healed := time.Now()
-	err := c.settle()
-	c.Settled = time.Since(healed).Seconds()
+	done := time.Now()
+	err = c.settle()
+	c.Settled = time.Since(done).Seconds()
 	stop()
 	c.watch.Stop()
 	err = errors.Join(err, c.judge())
+	if c.product {
+		err = errors.Join(err, c.judgeMembers(before))
+	}
 	c.Took = time.Since(began).Seconds()
 	return err
 }
@@ -210,16 +216,18 @@ func (c *campaign) torment() {
 	mend := func(i int) {
 		h := open[i]
 		open = slices.Delete(open, i, i+1)
+		c.watch.upsets++
 		h.do()
 	}
-	for i := range 1 + c.random.IntN(mostFaults) {
-		f := c.draw(i == 0)
+	for range 1 + c.random.IntN(mostFaults) {
+		f := c.draw()
 		what, h := f.strike(c)
 		if what == "" {
 			continue
 		}
 		c.step("%s: %s", f.name, what)
 		c.Faults[f.name]++
+		c.watch.upsets++
 		if h.do != nil {
 			open = append(open, h)
 		}
@@ -233,22 +241,27 @@ func (c *campaign) torment() {
 	c.step("heal all")
 	c.random.Shuffle(len(open), func(i, j int) { open[i], open[j] = open[j], open[i] })
 	slices.SortStableFunc(open, func(a, b heal) int { return a.stage - b.stage })
+	c.healed = time.Now()
 	for len(open) > 0 {
+		order := open[0].stage == orders
 		mend(0)
+		if !order {
+			c.healed = time.Now()
+		}
 	}
 	c.step("healed")
 }
 
 func (c *campaign) step(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	c.steps = append(c.steps, fmt.Sprintf("  %s %s", time.Now().Format(clock), text))
+	c.Steps = append(c.Steps, fmt.Sprintf("  %s %s", time.Now().Format(clock), text))
 	progress(fmt.Sprintf("seed %d round %d: %s", c.seed, c.Round, text))
 }
 
 // newWatch watches the DNS of the product; of stock etcd there is none.
 func (c *campaign) newWatch() *dnsWatch {
 	if !c.product {
-		return &dnsWatch{lab: c.Lab, Watcher: &Watcher{stop: make(chan struct{})}, silences: map[string][]quietness{}, moves: map[string]bool{}, blank: map[string]bool{}, began: map[string]time.Time{}}
+		return c.newDNSWatch(Question{}, Question{})
 	}
 	w := c.watchDNS()
 	for _, n := range c.names[len(c.nodes):] {

@@ -83,6 +83,13 @@ func TestGossipKeyRotation(t *testing.T) {
 // handOut copies a bundle to a running node, and reloads it.
 func (l *Lab) handOut(name, bundle string) {
 	l.t.Helper()
+	l.giveBundle(name, bundle)
+	l.Signal(name, syscall.SIGHUP)
+}
+
+// giveBundle copies a bundle to a node, which takes it at its next reload or start.
+func (l *Lab) giveBundle(name, bundle string) {
+	l.t.Helper()
 	text, err := os.ReadFile(bundle)
 	if err != nil {
 		l.t.Fatal(err)
@@ -94,7 +101,6 @@ func (l *Lab) handOut(name, bundle string) {
 	if err := os.Rename(path+".new", path); err != nil {
 		l.t.Fatal(err)
 	}
-	l.Signal(name, syscall.SIGHUP)
 }
 
 // lastHeard is what a node's gossip said last about another one: alive, dead or left.

@@ -138,7 +138,8 @@ func TestReplaceManual(t *testing.T) {
 	l.Holds("infra2", quiet, func() error { return l.NoMember("infra2") })
 }
 
-// Two nodes join one after the other, by lines in the Corefile, while a client writes; the zone follows.
+// Two nodes join one after the other, by lines in the Corefile, while a client writes; the zone follows, and the last one
+// has every write.
 func TestEtcd3206Join(t *testing.T) {
 	t.Parallel()
 	l := New(t, Options{Later: 2})
@@ -148,6 +149,7 @@ func TestEtcd3206Join(t *testing.T) {
 	}
 	l.WaitHealthy(old...)
 	l.Put("kept", "1")
+	w := l.keepWriting()
 	for i, name := range []string{"infra3", "infra4"} {
 		line := fmt.Sprintf("node %s %s", name, l.Addr(name))
 		for _, n := range l.Names() {
@@ -163,6 +165,10 @@ func TestEtcd3206Join(t *testing.T) {
 		l.voters(l.Names()[:4+i]...)
 	}
 	l.WaitHealthy()
+	w.check("infra4")
+	if w.n == 0 {
+		t.Error("nothing was written meanwhile")
+	}
 	l.GetAt("infra4", "kept", "1")
 	l.Put("after", "2")
 	l.GetAt("infra3", "after", "2")

@@ -75,10 +75,7 @@ func (c *campaign) up(names ...string) {
 		names = c.nodes
 	}
 	for _, n := range names {
-		if c.states[n].down {
-			c.Start(n)
-			c.states[n].down = false
-		}
+		c.again(n)
 	}
 }
 
