@@ -30,7 +30,7 @@ func wordOf(r Result) word {
 	case r.Code != 1:
 		return unknown // it was killed, or died
 	}
-	for _, says := range []string{"whether it took place", "timed out", "deadline exceeded", "by itself"} {
+	for _, says := range []string{"whether it took place", "timed out", "deadline exceeded", "when that can be done"} {
 		if strings.Contains(r.Stderr, says) {
 			return unknown
 		}
