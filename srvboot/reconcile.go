@@ -1,7 +1,6 @@
 package srvboot
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +15,7 @@ const (
 	saveFrom = 1
 	// settleFor is how long no membership has changed before a voter is removed.
 	settleFor = 10 * time.Second
-	// otherMachine is how long a claim from another machine than the remembered one waits for a person; one that is not known is another.
+	// otherMachine is how long a claim from another machine than the remembered one waits for a person.
 	otherMachine = 5 * time.Minute
 	// learnerLost is for how many seconds a learner may be silent before it is removed.
 	learnerLost = 120
@@ -228,9 +227,9 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 		return fmt.Sprintf("the membership changed less than %s ago", settleFor)
 	case r.connectedWith(e.ID) != "":
 		return fmt.Sprintf("%s is still connected with it, so another machine runs under the name %s", r.connectedWith(e.ID), a.Node)
-	case !welcome && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
+	case !welcome && remembered != "" && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
 		return fmt.Sprintf("%s is on machine %s now, and was on %s: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine,
-			cmp.Or(remembered, "one that is not known here"), otherMachine, a.Node)
+			remembered, otherMachine, a.Node)
 	case f.NoSnapshot != "" && !welcome: // a person may do without (safety.md R10)
 		return "no snapshot could be taken: " + f.NoSnapshot
 	}
