@@ -48,7 +48,9 @@ func (l *Lab) crash(way aCrash, victim string) (took []time.Duration) {
 	defer w.Stop()
 	began := time.Now()
 	way.down(l, victim)
-	took = l.answered(w, began, rest, q, func(answer string) bool { return !strings.Contains(answer, victim) && strings.Contains(answer, l.Domain) })
+	took = l.answered(w, began, rest, q, func(answer string) bool {
+		return !strings.Contains(answer, victim) && strings.Contains(answer, l.Domain)
+	})
 	l.Wait("the others are in the answers", healthyLimit, func() error { return l.allSay(rest, q, l.targets("client", rest...)) })
 	way.back(l, victim)
 	l.WaitHealthy()
