@@ -112,7 +112,7 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
 func (b *Boot) welcome(o Order, self MemberState, listed bool) OrderReply {
-	if o.Op == OrderAdd && listed && !b.disk.Seen.Tombstones[o.Node].Removed {
+	if o.Op == OrderAdd && listed && !b.tombstone(self, o.Node).Removed {
 		return OrderReply{Done: true, Text: o.Node + " is a member"}
 	}
 	if !b.bury(self, o.Node, "", false) {
