@@ -112,6 +112,27 @@ func TestProxyHangs(t *testing.T) {
 	}
 }
 
+// An endpoint whose certificate has not been seen yet gets no connections, and is not up.
+func TestProxyUnverifiedIsNotUp(t *testing.T) {
+	_, pool := certificate(t, "a.example.com")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	e := (&member{Listener: l, name: "a"}).endpoint()
+	e.Scheme = "https"
+	b := run(t, []Endpoint{e}, func(p *Proxy) { p.Roots, p.greetTimeout = pool, time.Minute })
+	conn, err := l.Accept() // it is being greeted, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if up := b.value("etcd_dns_gateway_endpoint_up", e); up != 0 {
+		t.Errorf("up is %v before the certificate was seen, want 0", up)
+	}
+}
+
 // A certificate that goes bad is found although no address changes.
 func TestProxyVerifyAgain(t *testing.T) {
 	good, pool := certificate(t, "a.example.com")

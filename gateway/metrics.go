@@ -17,7 +17,7 @@ var (
 	lookupsDesc   = prometheus.NewDesc("etcd_dns_gateway_lookup_failures_total", "Lookups that failed or found nothing, so that the endpoints stayed as they were.", nil, nil)
 	openDesc      = prometheus.NewDesc("etcd_dns_gateway_connections", "Open connections by endpoint.", []string{"endpoint"}, nil)
 	totalDesc     = prometheus.NewDesc("etcd_dns_gateway_connections_total", "Connections that an endpoint took.", []string{"endpoint"}, nil)
-	upDesc        = prometheus.NewDesc("etcd_dns_gateway_endpoint_up", "1 if the endpoint took the last connection, and answered the last greeting in TLS.", []string{"endpoint"}, nil)
+	upDesc        = prometheus.NewDesc("etcd_dns_gateway_endpoint_up", "1 if the endpoint may get connections: it took the last one and answered the last greeting in TLS, with a certificate that was verified if that is asked for.", []string{"endpoint"}, nil)
 	leavingDesc   = prometheus.NewDesc("etcd_dns_gateway_endpoint_draining", "1 if the endpoint left the set and has connections left.", []string{"endpoint"}, nil)
 	failuresDesc  = prometheus.NewDesc("etcd_dns_gateway_dial_failures_total", "Attempts to connect to the endpoint that failed, checks included.", []string{"endpoint"}, nil)
 	refusedDesc   = prometheus.NewDesc("etcd_dns_gateway_refused_total", "Connections that were closed because there were too many, or no endpoint took them.", nil, nil)
@@ -57,7 +57,7 @@ func (p *Proxy) Collect(out chan<- prometheus.Metric) {
 	for _, r := range p.order {
 		name := r.endpoint.Name()
 		gauge(openDesc, len(r.links), name)
-		gauge(upDesc, flag01(!r.down), name)
+		gauge(upDesc, flag01(!r.down && !r.suspect), name)
 		gauge(leavingDesc, flag01(!r.left.IsZero()), name)
 		count(totalDesc, r.total, name)
 		count(failuresDesc, r.failures, name)
