@@ -115,6 +115,9 @@ func (b *Boot) executeNew(p Plan) bool {
 
 // stamp makes etcd/ with its stamp and then the marker durable.
 func (b *Boot) stamp(nonce string, next func(device uint64) Marker) bool {
+	if b.disk.CutOff && !b.clearStart() {
+		return false
+	}
 	device, err := b.o.Storage.Stamp(nonce)
 	if err != nil {
 		b.o.Log.Error("cannot make etcd/", zap.Error(err))

@@ -70,6 +70,9 @@ func (b *Boot) spawn(l Launch) {
 		b.at(b.retry.until)
 		return
 	}
+	if b.disk.CutOff && !b.clearStart() {
+		return
+	}
 	b.look()
 	if err := b.publish(); err != nil {
 		b.o.Log.Error("cannot publish the SRV records", zap.Error(err))
@@ -205,6 +208,21 @@ func (b *Boot) setAside(why string) bool {
 		return false
 	}
 	b.o.Log.Warn("etcd/ was set aside", zap.String("path", path), zap.String("reason", why))
+	return true
+}
+
+// clearStart makes way for a first start after one that was cut off before its log, as by a power cut, or because the cluster
+// changed its membership meanwhile (etcd/server/etcdserver/bootstrap.go bootstrapExistingClusterNoWAL).
+func (b *Boot) clearStart() bool {
+	path, err := b.o.Storage.SetAsideStart("first start cut off")
+	if err != nil {
+		b.o.Log.Error("cannot set a first start aside", zap.Error(err))
+		b.retry.failed(time.Now(), b.o.Timing)
+		b.at(b.retry.until)
+		return false
+	}
+	b.o.Log.Info("a first start that was cut off before its log was set aside", zap.String("path", path))
+	b.disk.CutOff = false
 	return true
 }
 

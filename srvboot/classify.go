@@ -15,6 +15,7 @@ type etcdDir struct {
 	data                Data
 	memberID, clusterID string
 	lastIndex           uint64
+	cutOff              bool // see DiskFacts.CutOff
 	// why says what was seen, for a person to read; empty for none.
 	why string
 }
@@ -118,11 +119,7 @@ func (d *Disk) classifyNoWAL(stamp string, m *Marker) etcdDir {
 	if stamp == "" || m == nil || m.Stamp != stamp || (m.Phase != Born && m.Phase != Joining) {
 		return broken("an empty database and no write-ahead log, without the stamp of a member that never ran")
 	}
-	why := "the stamp " + stamp + " and a first start that was cut off before its log"
-	if m.Phase == Born {
-		return etcdDir{data: Stub, why: why} // as good as a log without entries: set aside, then new (row 10)
-	}
-	return etcdDir{data: Stamped, why: why}
+	return etcdDir{data: Stamped, cutOff: true, why: "the stamp " + stamp + " and a first start that was cut off before its log"}
 }
 
 // beyondFirstStart names an entry of member/ that a first start does not make before its log.

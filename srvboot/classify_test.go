@@ -80,6 +80,7 @@ func TestClassify(t *testing.T) {
 		phase  Phase // of the marker; none when empty
 		change func(*Marker)
 		want   Data
+		cutOff bool
 		why    string // part of the reason
 	}{
 		{name: "no directory", from: blank, want: None},
@@ -100,12 +101,12 @@ func TestClassify(t *testing.T) {
 		}},
 		{name: "a file instead of the directory", from: blank, want: Broken, why: "not a directory", damage: func(t *testing.T, etcd, _ string) { do(t, os.WriteFile(etcd, nil, 0o600)) }},
 
-		{name: "a first start cut off before its log", from: cut, phase: Born, want: Stub},
-		{name: "the same with wal.tmp", from: cut, phase: Joining, want: Stamped, damage: func(t *testing.T, _, member string) {
+		{name: "a first start cut off before its log", from: cut, phase: Born, want: Stamped, cutOff: true},
+		{name: "the same with wal.tmp", from: cut, phase: Joining, want: Stamped, cutOff: true, damage: func(t *testing.T, _, member string) {
 			createWAL(t, member+"/wal", 1, 2)
 			do(t, os.Rename(member+"/wal", member+"/wal.tmp"))
 		}},
-		{name: "the same, power cut before the database was synced", from: cut, phase: Born, want: Stub, damage: func(t *testing.T, _, member string) {
+		{name: "the same, power cut before the database was synced", from: cut, phase: Born, want: Stamped, cutOff: true, damage: func(t *testing.T, _, member string) {
 			do(t, os.WriteFile(member+"/snap/db", make([]byte, 16384), 0o600))
 		}},
 		{name: "the same, but this member ran", from: cut, phase: Running, want: Broken, why: "empty database and no write-ahead log"},
@@ -196,7 +197,10 @@ func TestClassify(t *testing.T) {
 			if got.data != tc.want || !strings.Contains(got.why, tc.why) {
 				t.Errorf("got %s (%s), want %s (%s)", got.data, got.why, tc.want, tc.why)
 			}
-			if withIDs := tc.want == Stub && !strings.Contains(tc.why, "cut off before its log") && tc.from != cut || tc.want == HasMember || tc.want == Alien; (got.memberID != "") != withIDs && tc.want != Broken {
+			if got.cutOff != tc.cutOff {
+				t.Errorf("cut off: %v, want %v", got.cutOff, tc.cutOff)
+			}
+			if withIDs := tc.want == Stub || tc.want == HasMember || tc.want == Alien; (got.memberID != "") != withIDs && tc.want != Broken {
 				t.Errorf("IDs %q %q with class %s", got.memberID, got.clusterID, got.data)
 			}
 			if after := fingerprint(t, dir); after != before {

@@ -239,7 +239,7 @@ func rowMember(s *situation) (Plan, bool) {
 		"genesis.json is missing, etcd/ holds member %s of cluster %s", d.MemberID, d.ClusterID)}, true
 }
 
-// rowStub is row 10: a log without entry and hard state, or none at all yet, proves that its member never voted.
+// rowStub is row 10: a log without entry and hard state proves that its member never voted.
 func rowStub(s *situation) (Plan, bool) {
 	if s.f.Disk.Data != Stub {
 		return Plan{}, false

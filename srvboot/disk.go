@@ -70,7 +70,7 @@ func (d *Disk) Facts() (DiskFacts, error) {
 	f.Marker, f.Identity, f.Seen, f.MarkerError = d.load()
 
 	class := d.classify(f.Marker)
-	f.Data, f.MemberID, f.ClusterID, f.LastIndex = class.data, class.memberID, class.clusterID, class.lastIndex
+	f.Data, f.CutOff, f.MemberID, f.ClusterID, f.LastIndex = class.data, class.cutOff, class.memberID, class.clusterID, class.lastIndex
 	f.Evidence = d.evidence(f, class)
 
 	if f.Marker != nil && f.Marker.EtcdDevice != 0 {

@@ -8,10 +8,10 @@ type Data string
 const (
 	// None means: no file at all, or no directory.
 	None Data = "none"
-	// Stamped means: only the stamp, with the nonce of the marker.
+	// Stamped means: only the stamp, with the nonce of the marker; or, of a born or joining marker, with what etcd makes before
+	// its log, see DiskFacts.CutOff.
 	Stamped Data = "stamped"
-	// Stub means: a write-ahead log whose IDs match the marker, without an entry and without a hard state; or, beside the
-	// stamp of a born marker, what etcd makes before its log.
+	// Stub means: a write-ahead log whose IDs match the marker, without an entry and without a hard state.
 	Stub Data = "stub"
 	// HasMember means: a write-ahead log whose IDs match the marker, or any when there is no marker.
 	HasMember Data = "member"
@@ -24,6 +24,9 @@ const (
 // DiskFacts is what a node's own disk says.
 type DiskFacts struct {
 	Data Data
+	// CutOff says, of Stamped, that a first start has left an empty database and no log: as good as nothing, but etcd would serve
+	// it, so it is set aside before the next start.
+	CutOff bool
 	// MemberID and ClusterID are read from the write-ahead log, 16 hexadecimal digits; empty without a readable one.
 	MemberID, ClusterID string
 	// LastIndex is the raft index up to which the write-ahead log goes, 0 without one.

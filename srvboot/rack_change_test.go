@@ -183,6 +183,40 @@ func TestLearnerDiesBeforeItIsPromoted(t *testing.T) {
 	})
 }
 
+// TestFirstStartCutOff: first starts end after etcd made its database and before its log, at a birth and at a join. The next ones
+// take no notice, and the learner is the one that was added.
+func TestFirstStartCutOff(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		for _, n := range r.nodes {
+			n.cutStarts = 2
+		}
+		born3(r)
+		n := r.grow()
+		n.cutStarts = 2
+		r.start("n3")
+		took := r.within(10*time.Second, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
+		t.Logf("n3 votes after %v", took)
+		if len(r.removals) != 0 {
+			t.Errorf("removals: %+v", r.removals)
+		}
+	})
+}
+
+// TestLearnerIsTakenOutAfterACutOffStart: the stamp of the next learner goes where that start was.
+func TestLearnerIsTakenOutAfterACutOffStart(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		n := r.grow()
+		n.cutStarts = 1
+		r.start("n3")
+		r.within(10*time.Second, "the first start is cut off", func() bool { n.disk.mu.Lock(); defer n.disk.mu.Unlock(); return n.disk.cutOff })
+		r.stop("n3")
+		r.within(5*time.Minute, "the learner is taken out", func() bool { _, l := r.members(); return len(l) == 0 })
+		r.start("n3")
+		r.within(30*time.Second, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
+	})
+}
+
 // TestReplyOfAStepIsLost: each step takes place, and whoever asked for it is told that it did not.
 func TestReplyOfAStepIsLost(t *testing.T) {
 	inRack(t, 3, func(r *rack) {

@@ -24,6 +24,7 @@ type simDisk struct {
 	machine string
 	extra   []string // more evidence
 	vol     string
+	cutOff  bool // a first start left a database and no log
 	moved   bool // another device
 
 	snapshots []string
@@ -65,7 +66,7 @@ func (d *simDisk) newLife(life uint64) {
 func (d *simDisk) Facts() (DiskFacts, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f := DiskFacts{Data: None, Identity: d.id, Seen: d.seen, Volatile: d.vol, DeviceChanged: d.moved, Evidence: d.extra}
+	f := DiskFacts{Data: None, CutOff: d.cutOff, Identity: d.id, Seen: d.seen, Volatile: d.vol, DeviceChanged: d.moved, Evidence: d.extra}
 	if d.marker != nil {
 		m := *d.marker
 		f.Marker = &m
@@ -136,16 +137,23 @@ func (d *simDisk) SaveSnapshot(why string, write func(io.Writer) error) (string,
 	return why, d.write(func() { d.snapshots = append(d.snapshots, why) })
 }
 func (d *simDisk) Stamp(nonce string) (uint64, error) {
+	if d.cutOff {
+		return 0, errors.New("etcd/ is in use")
+	}
 	return 42, d.write(func() { d.stamp, d.id.Index, d.id.Term = nonce, 0, 0 })
 }
 
 func (d *simDisk) SetAside(string) (string, error) {
-	return "etcd.aside", d.write(func() { d.aside, d.wal, d.stamp = append(d.aside, d.wal), nil, "" })
+	return "etcd.aside", d.write(func() { d.aside, d.wal, d.stamp, d.cutOff = append(d.aside, d.wal), nil, "", false })
+}
+
+func (d *simDisk) SetAsideStart(string) (string, error) {
+	return "etcd.aside", d.write(func() { d.cutOff = false })
 }
 
 // wipe loses the whole disk.
 func (d *simDisk) wipe() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.marker, d.seen, d.stamp, d.wal, d.aside, d.id, d.extra = nil, Seen{}, "", nil, nil, Identity{}, nil
+	d.cutOff, d.marker, d.seen, d.stamp, d.wal, d.aside, d.id, d.extra = false, nil, Seen{}, "", nil, nil, Identity{}, nil
 }

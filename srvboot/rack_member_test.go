@@ -57,6 +57,15 @@ func (n *simNode) Start(_ context.Context, l Launch) (Member, error) {
 	if marker := n.disk.marker; marker == nil || (marker.Phase != Born && marker.Phase != Running && marker.Phase != Joining) {
 		n.r.t.Errorf("%s: spawned without a durable birth: %+v", n.name, marker)
 	}
+	if n.cutStarts > 0 || n.disk.cutOff {
+		if n.disk.cutOff {
+			n.r.t.Errorf("%s: started beside a database without a log", n.name)
+		}
+		n.cutStarts--
+		n.disk.cutOff = true
+		go m.end(errors.New("cut off before the log"))
+		return m, nil
+	}
 	switch {
 	case n.disk.wal == nil && l.New:
 		n.begin(l)

@@ -47,7 +47,9 @@ type simNode struct {
 	failed []string
 	run    *simMember
 	life   uint64
-	told   bool // its member was told once that it is removed
+	// cutStarts is how many first starts are cut off, after the database is made and before the log.
+	cutStarts int
+	told      bool // its member was told once that it is removed
 }
 
 func simNames(n int) []string {

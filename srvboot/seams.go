@@ -31,6 +31,8 @@ type Storage interface {
 	SaveSnapshot(why string, write func(io.Writer) error) (path string, err error)
 	// SetAside renames the etcd directory so that it is kept, and returns its new path.
 	SetAside(why string) (path string, err error)
+	// SetAsideStart does so with what a first start left that was cut off (DiskFacts.CutOff), and keeps the stamp.
+	SetAsideStart(why string) (path string, err error)
 }
 
 // Launch says how to start the etcd member.

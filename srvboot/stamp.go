@@ -118,14 +118,13 @@ func (d *Disk) SetAside(why string) (path string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("set aside: %w", err)
 	}
-	name := asidePrefix + time.Now().UTC().Format(asideTime) + "-" + fileWord(why)
 	if inPlace {
 		if len(names) == 0 {
 			return "", nil
 		}
-		path, err = setAsideWithin(d.EtcdDir(), name, names)
+		path, err = setAsideWithin(d.EtcdDir(), asideName(why), names)
 	} else {
-		path, err = unusedPath(d.EtcdDir() + "." + name)
+		path, err = unusedPath(d.EtcdDir() + "." + asideName(why))
 		if err == nil {
 			err = errors.Join(os.Rename(d.EtcdDir(), path), durable.SyncDir(d.o.Dir))
 		}
@@ -135,6 +134,35 @@ func (d *Disk) SetAside(why string) (path string, err error) {
 	}
 	d.o.Log.Warn("etcd data set aside", zap.String("path", path), zap.String("why", why))
 	return path, nil
+}
+
+// SetAsideStart keeps what a first start that was cut off before its log has left (DiskFacts.CutOff), as SetAside does, and
+// leaves the stamp: the next start is a first one still.
+func (d *Disk) SetAsideStart(why string) (path string, err error) {
+	info, err := os.Lstat(d.EtcdDir())
+	if err != nil {
+		return "", fmt.Errorf("set aside a start: %w", err)
+	}
+	inPlace, err := d.mustStay(info)
+	if err != nil {
+		return "", fmt.Errorf("set aside a start: %w", err)
+	}
+	to := d.EtcdDir() + "."
+	if inPlace {
+		to = d.EtcdDir() + "/"
+	}
+	path, err = unusedPath(to + asideName(why))
+	if err == nil {
+		err = moveEntries(d.EtcdDir(), path, memberDirName)
+	}
+	if err != nil {
+		return "", fmt.Errorf("set aside a start: %w", err)
+	}
+	return path, nil
+}
+
+func asideName(why string) string {
+	return asidePrefix + time.Now().UTC().Format(asideTime) + "-" + fileWord(why)
 }
 
 // mustStay reports whether the etcd directory is a mount point or a symbolic link.
@@ -157,9 +185,6 @@ func setAsideWithin(dir, name string, names []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(path, stateDirMode); err != nil {
-		return "", err
-	}
 	slices.SortFunc(names, func(a, b string) int {
 		switch stampFile {
 		case a:
@@ -169,15 +194,26 @@ func setAsideWithin(dir, name string, names []string) (string, error) {
 		}
 		return strings.Compare(a, b)
 	})
+	return path, moveEntries(dir, path, names...)
+}
+
+// moveEntries makes the directory path, and moves entries of dir to it, each durably before the next.
+func moveEntries(dir, path string, names ...string) error {
+	if err := os.Mkdir(path, stateDirMode); err != nil {
+		return err
+	}
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
 	for _, n := range names {
 		if err := os.Rename(filepath.Join(dir, n), filepath.Join(path, n)); err != nil {
-			return "", err
+			return err
 		}
 		if err := errors.Join(durable.SyncDir(path), durable.SyncDir(dir)); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return path, nil
+	return nil
 }
 
 // unusedPath returns path or path-2, path-3, …: the first that does not exist.

@@ -85,6 +85,35 @@ func TestSetAsideCutOff(t *testing.T) {
 	}
 }
 
+// TestSetAsideStart: what a first start of etcd left that was cut off before its log goes, and is kept; the stamp stays.
+func TestSetAsideStart(t *testing.T) {
+	for name, link := range map[string]bool{"directory": false, "link to another disk": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			d := testDisk(dir)
+			if link {
+				do(t, os.Symlink(t.TempDir(), d.EtcdDir()))
+			}
+			_, err := d.Stamp("nonce")
+			do(t, err, d.SaveMarker(etcdMarker(t, Joining)))
+			for range 2 { // in the same second
+				cutOffStart(t, dir)
+				if f := mustFacts(t, dir); f.Data != Stamped || !f.CutOff {
+					t.Fatalf("after the start: %s, cut off: %v", f.Data, f.CutOff)
+				}
+				path, err := d.SetAsideStart("why")
+				do(t, err)
+				if _, err := os.Stat(filepath.Join(path, memberDirName, "snap", "db")); err != nil {
+					t.Errorf("it was not kept: %v", err)
+				}
+				if f := mustFacts(t, dir); f.Data != Stamped || f.CutOff {
+					t.Errorf("after: %s, cut off: %v", f.Data, f.CutOff)
+				}
+			}
+		})
+	}
+}
+
 func TestSetAsideInMount(t *testing.T) {
 	dir := t.TempDir()
 	d := testDisk(dir)
