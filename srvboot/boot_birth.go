@@ -21,9 +21,7 @@ var errEnded = errors.New("this node is stopping")
 func (b *Boot) HandleState(from string) State {
 	said := b.said.Load()
 	s := said.state
-	if see, ok := said.seen[from]; ok {
-		s.Seen = &see
-	}
+	s.Seen = said.seen
 	heard := said.since
 	if at, ok := said.ran[from]; ok {
 		heard = at

@@ -12,11 +12,11 @@ type State struct {
 	// BundleGeneration is that of the bundle which the sender holds; 0 if it does not say.
 	BundleGeneration uint64 `json:"bundle_generation,omitempty"`
 
-	// Life, Boot and Machine are those of Identity; Seen is what the sender remembers of the node that asked.
-	Life    uint64    `json:"life"`
-	Boot    string    `json:"boot"`
-	Machine string    `json:"machine"`
-	Seen    *Sighting `json:"seen,omitempty"`
+	// Life, Boot and Machine are those of Identity; Seen is what the sender remembers of the others, by name.
+	Life    uint64              `json:"life"`
+	Boot    string              `json:"boot"`
+	Machine string              `json:"machine"`
+	Seen    map[string]Sighting `json:"seen,omitempty"`
 	// Chain are the boot nonces of the lives before this one, the latest first, as far as they are kept.
 	Chain []string `json:"chain,omitempty"`
 	// Reached is the raft index that the sender's log goes up to; of a running member, what it applied if that is more.

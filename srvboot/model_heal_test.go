@@ -29,8 +29,8 @@ func (w *mworld) key() string {
 			if st.Admission != nil {
 				b.WriteString(st.Admission.ID)
 			}
-			if st.Seen != nil {
-				fmt.Fprint(&b, *st.Seen)
+			for _, see := range st.Seen {
+				fmt.Fprint(&b, see)
 			}
 		}
 		if s.admission != nil {

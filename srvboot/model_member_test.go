@@ -262,8 +262,8 @@ func (w *mworld) state(i int, to string) State {
 	if m := s.disk.marker; m != nil {
 		st.Phase, st.Accepted = m.Phase, m.Accepted
 	}
-	if see, ok := s.disk.seen.Nodes[to]; ok {
-		st.Seen = &see
+	if see, ok := s.disk.seen.Nodes[to]; ok { // what it remembers of others would multiply the states
+		st.Seen = map[string]Sighting{to: see}
 	}
 	if s.patient && !s.ran[to] {
 		st.Quiet = quietElsewhere

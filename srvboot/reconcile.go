@@ -205,7 +205,7 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	n := len(f.Self.Members)
 	_, linked := r.link(e.ID)
 	connected := r.connected(e.ID)
-	remembered := f.Disk.Seen.Nodes[a.Node].Machine
+	remembered, by := r.remembered(a.Node, a.State.Machine)
 	since, claimed := f.ClaimSince[a.Node]
 	welcome := slices.Contains(f.Welcomed, a.Node)
 	switch {
@@ -228,12 +228,26 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	case r.connectedWith(e.ID) != "":
 		return fmt.Sprintf("%s is still connected with it, so another machine runs under the name %s", r.connectedWith(e.ID), a.Node)
 	case !welcome && remembered != "" && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
-		return fmt.Sprintf("%s is on machine %s now, and was on %s: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine,
-			remembered, otherMachine, a.Node)
+		return fmt.Sprintf("%s is on machine %s now, and was on %s, as %s remembers: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine,
+			remembered, by, otherMachine, a.Node)
 	case f.NoSnapshot != "" && !welcome: // a person may do without (safety.md R10)
 		return "no snapshot could be taken: " + f.NoSnapshot
 	}
 	return ""
+}
+
+// remembered is the machine on which a node's last member was seen, and by whom: this node or, if that has never heard of it, as
+// on a new disk, the others, of whom one that saw it elsewhere than now comes first. Empty when nobody did.
+func (r *reconciler) remembered(node, now string) (machine, by string) {
+	if see := r.f.Disk.Seen.Nodes[node]; see.Machine != "" {
+		return see.Machine, r.f.Home.Node
+	}
+	for _, a := range r.s.born {
+		if see := a.State.Seen[node]; see.Machine != "" && (machine == "" || machine == now) {
+			machine, by = see.Machine, a.Node
+		}
+	}
+	return machine, by
 }
 
 // connected counts the voters that the leader hears, itself included, but for one.

@@ -156,6 +156,10 @@ func reconcileCases() []struct {
 			f.ClaimSince["n2"] = decideNow.Add(-5 * time.Minute)
 		})}},
 		{"a blank machine under a name whose machine nobody knows", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Disk.Seen = Seen{} })}},
+		{"a blank machine under a name whose machine the others know", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			f.Disk.Seen = Seen{}
+			theirs("n1", func(s *State) { s.Seen = map[string]Sighting{"n2": {MemberID: "1", Machine: "m9"}} })(&f.Facts)
+		})}},
 		{"a blank node whose voter another one is connected with", []leaderMod{lost("n2", 60), saved, connected("n1", "n2")}},
 		{"the same, and a person lets it in", []leaderMod{lost("n2", 60), saved, connected("n1", "n2"), edit(func(f *ChangeFacts) { f.Welcomed = []string{"n2"} })}},
 		{"a blank node, no snapshot could be taken, and a person lets it in", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) {

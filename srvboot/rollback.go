@@ -81,8 +81,8 @@ func (s *situation) rolledBack() string {
 		return fmt.Sprintf("identity.json remembers index %d, and this log ends at %d", i, own.reached)
 	}
 	for _, a := range s.fresh {
-		see := a.State.Seen
-		if see == nil {
+		see, ok := a.State.Seen[s.f.Home.Node]
+		if !ok {
 			continue
 		}
 		if why := see.forgets(own); why != "" && own.boot != "" {
@@ -106,8 +106,8 @@ func (s *situation) rolledBack() string {
 func (s *situation) runsOnOlderDisk() string {
 	own := s.ownRun()
 	for _, a := range s.fresh {
-		see := a.State.Seen
-		if see == nil || see.MemberID == "" || see.MemberID != own.memberID || own.boot == "" {
+		see := a.State.Seen[s.f.Home.Node]
+		if see.MemberID == "" || see.MemberID != own.memberID || own.boot == "" {
 			continue
 		}
 		if why := see.forgets(own); why != "" {
