@@ -146,7 +146,9 @@ func grown(l []MemberEntry) []MemberEntry {
 	return append(l, MemberEntry{ID: "00000000000000bb", Name: "n3", PeerURLs: []string{"https://n3.rack1.example.com:2380"}})
 }
 
-func seen(node string, s Sighting) mod { return theirs(node, func(st *State) { st.Seen = map[string]Sighting{"n0": s} }) }
+func seen(node string, s Sighting) mod {
+	return theirs(node, func(st *State) { st.Seen = map[string]Sighting{"n0": s} })
+}
 
 // The facts of R9.
 func began(ago time.Duration) mod { return func(f *Facts) { f.Began = decideNow.Add(-ago) } }
