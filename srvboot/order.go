@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -91,7 +90,7 @@ func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 	case OrderAdd, OrderReplace:
 		reply(b.welcome(o, self, listed))
 	case OrderRemove:
-		b.removeNode(o, self, e, listed, reply)
+		b.remove(o, self, e, listed, reply)
 	case OrderPromote:
 		b.takeOrdered(Change{Op: PromoteLearner, ID: e.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, listed && e.IsLearner, reply)
 	case OrderDrain:
@@ -112,7 +111,7 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
 func (b *Boot) welcome(o Order, self MemberState, listed bool) OrderReply {
-	if o.Op == OrderAdd && listed && !b.tombstone(self, o.Node).Removed {
+	if o.Op == OrderAdd && listed && !b.disk.Seen.word(self.ClusterID, o.Node).Removed {
 		return OrderReply{Done: true, Text: o.Node + " is a member"}
 	}
 	if !b.bury(self, o.Node, "", false) {
@@ -127,83 +126,6 @@ func (b *Boot) welcome(o Order, self MemberState, listed bool) OrderReply {
 		return OrderReply{Done: true, Text: o.Node + " stays a member"}
 	}
 	return OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node}
-}
-
-// removeNode removes a member by a person's word. A leader that is to go hands over first.
-func (b *Boot) removeNode(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
-	if why := againstRemoval(self, e); listed && !o.Force && why != "" {
-		reply(OrderReply{Text: why, Hint: "etcd-dns member remove --force " + o.Node + ", if the cluster may stop"})
-		return
-	}
-	if listed && e.ID == self.ID && len(self.Members) > 1 {
-		b.drain(o, self, reply)
-		return
-	}
-	was := b.tombstone(self, o.Node)
-	if !b.bury(self, o.Node, e.ID, true) {
-		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
-		return
-	}
-	if !listed {
-		reply(OrderReply{Done: true, Text: o.Node + " has no member, and is kept out"})
-		return
-	}
-	takeBack := func(why string) {
-		r := OrderReply{Text: why + "; " + o.Node + " stays", Hint: "etcd-dns status"}
-		if !b.bury(self, o.Node, was.MemberID, was.Removed) {
-			r = OrderReply{Text: why + ", and seen.json cannot be written, so " + o.Node + " is removed when that can be done", Hint: "df -h; the log says why"}
-		}
-		reply(r)
-	}
-	b.spread(o.Node, func(noted bool) {
-		now, leads := b.member.state()
-		switch {
-		case !leads || now.Leader != self.ID:
-			reply(OrderReply{Text: self.ID + " no longer leads; " + stands(o.Node), Hint: "etcd-dns member list"})
-		case !noted && !o.Force:
-			takeBack("too few of the other voters' nodes have heard of it to remember it")
-		default:
-			b.change(Change{Op: RemoveMember, ID: e.ID, Members: ListIDs(now.Members), Force: o.Force, Node: o.Node, Reason: "ordered"}, func(err error) {
-				switch {
-				case err == nil:
-					reply(OrderReply{Done: true, Text: o.Node + ": " + done[RemoveMember]})
-				case errors.Is(err, ErrRefused):
-					takeBack(err.Error())
-				default:
-					reply(OrderReply{Text: fmt.Sprintf("%v; %s", err, stands(o.Node)), Hint: "etcd-dns member list"})
-				}
-			})
-		}
-	})
-}
-
-// stands says what comes of an order whose end is not known.
-func stands(node string) string {
-	return fmt.Sprintf("%s is removed when that can be done, unless you take it back: etcd-dns member add %s", node, node)
-}
-
-// againstRemoval says why the cluster would not work on without a member.
-func againstRemoval(self MemberState, e MemberEntry) string {
-	voters, connected := 0, 0
-	for _, m := range self.Members {
-		if m.IsLearner || m.ID == e.ID {
-			continue
-		}
-		voters++
-		quiet := func(l Link) bool { return l.ID == m.ID && l.Quiet > 0 }
-		if !slices.ContainsFunc(self.Links, quiet) {
-			connected++
-		}
-	}
-	switch {
-	case e.IsLearner:
-		return ""
-	case voters == 0:
-		return "it is the last voter: the cluster would end"
-	case connected < quorum(voters):
-		return fmt.Sprintf("of the %d voters that would be left, %d are connected, and a quorum is %d", voters, connected, quorum(voters))
-	}
-	return ""
 }
 
 // drain hands the leadership to the voter that has heard most; the order has to be given again there.

@@ -113,7 +113,7 @@ func (r *reconciler) link(id string) (Link, bool) {
 func (r *reconciler) removal() bool {
 	for _, e := range r.f.Self.Members {
 		node := entryNode(e)
-		if t := r.tombstone(node); !t.Removed || t.MemberID != e.ID {
+		if t := r.f.Disk.Seen.word(r.f.Self.ClusterID, node); !t.Removed || t.MemberID != e.ID {
 			continue // one that came later is not meant
 		}
 		why := againstRemoval(r.f.Self, e)
@@ -273,15 +273,6 @@ func (r *reconciler) connectedWith(id string) string {
 	return ""
 }
 
-// tombstone is a person's word on a node in this cluster.
-func (r *reconciler) tombstone(node string) Tombstone {
-	t := r.f.Disk.Seen.Tombstones[node]
-	if t.ClusterID != r.f.Self.ClusterID {
-		return Tombstone{}
-	}
-	return t
-}
-
 func admits(lines []GenesisMember, node string) bool {
 	_, ok := Genesis{Members: lines}.member(node)
 	return ok
@@ -299,7 +290,7 @@ func (r *reconciler) join() {
 		line, admitted := (Genesis{Members: r.f.Home.Admitted}).member(a.Node)
 		listed := slices.ContainsFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, claim.PeerURL) })
 		welcome := slices.Contains(r.f.Welcomed, a.Node)
-		gone := claim.Retired || r.tombstone(a.Node).Removed
+		gone := claim.Retired || r.f.Disk.Seen.word(r.f.Self.ClusterID, a.Node).Removed
 		switch {
 		case listed:
 		case gone && !welcome:

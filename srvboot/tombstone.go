@@ -1,9 +1,6 @@
 package srvboot
 
 import (
-	"slices"
-	"time"
-
 	"go.uber.org/zap"
 )
 
@@ -45,14 +42,17 @@ func withTombstones(own, theirs map[string]Tombstone) (merged map[string]Tombsto
 	return merged, changed
 }
 
-// tombstone is the last word on a node in the cluster of the own member, which leads.
-func (b *Boot) tombstone(self MemberState, node string) Tombstone {
-	return wordsOn(self.ClusterID, b.disk.Seen.Tombstones)[node]
+// word is the last one on a node in a cluster.
+func (s Seen) word(cluster, node string) Tombstone {
+	if t := s.Tombstones[node]; t.ClusterID == cluster {
+		return t
+	}
+	return Tombstone{}
 }
 
 // bury writes a word down, or takes one back. It is durable here when it returns true.
 func (b *Boot) bury(self MemberState, node, member string, removed bool) bool {
-	count := max(b.tombstone(self, node).Count+1, self.Commit, self.Applied)
+	count := max(b.disk.Seen.word(self.ClusterID, node).Count+1, self.Commit, self.Applied)
 	return b.saveTombstones(self.ClusterID, map[string]Tombstone{node: {Count: count, Removed: removed, ClusterID: self.ClusterID, MemberID: member}})
 }
 
@@ -82,61 +82,4 @@ func (b *Boot) saveTombstones(cluster string, theirs map[string]Tombstone) bool 
 	b.disk.Seen = next
 	b.say()
 	return true
-}
-
-// spreadFor is how long the other nodes have to note a removal: they ask the leader once a second, and who gave the order waits for
-// four. spreadAsk is how often they are asked whether they have.
-const spreadFor, spreadAsk = 2500 * time.Millisecond, 100 * time.Millisecond
-
-// spreading is a removal that waits for the others to note it.
-type spreading struct {
-	node        string
-	until, next time.Time
-	then        func(noted bool)
-}
-
-// spread waits until as many nodes have noted a removal as can elect a leader without the member: then none of them forgets
-// it, whoever dies. No other change goes on meanwhile.
-func (b *Boot) spread(node string, then func(noted bool)) {
-	b.steward.busy = true
-	b.spreading = &spreading{node: node, until: time.Now().Add(spreadFor), then: then}
-	b.attend(time.Now())
-}
-
-// attend looks whether the removal that waits can go on.
-func (b *Boot) attend(now time.Time) {
-	w := b.spreading
-	if w == nil {
-		return
-	}
-	self, ok := b.member.state()
-	noted := ok && b.noted(self, w.node)
-	switch {
-	case noted, !ok, self.Leader != self.ID, !now.Before(w.until):
-		b.spreading, b.steward.busy = nil, false
-		w.then(noted)
-		return
-	case !now.Before(w.next):
-		w.next = now.Add(spreadAsk)
-		b.askAllNow()
-	}
-	b.at(w.next)
-}
-
-// noted reports whether a quorum of the voters that would be left have the word on a node.
-func (b *Boot) noted(self MemberState, node string) bool {
-	word := b.tombstone(self, node)
-	fresh := look(b.facts()).fresh
-	voters, have := 0, 0
-	for _, e := range self.Members {
-		if e.IsLearner || e.ID == word.MemberID {
-			continue
-		}
-		voters++
-		name := entryNode(e)
-		if e.ID == self.ID || slices.ContainsFunc(fresh, func(a Answer) bool { return a.Node == name && a.State.Tombstones[node] == word }) {
-			have++
-		}
-	}
-	return have >= quorum(voters)
 }

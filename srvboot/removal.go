@@ -1,0 +1,145 @@
+package srvboot
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// spreadFor is how long the other nodes have to note a removal: they ask the leader once a second, and who gave the order waits for
+// four. spreadAsk is how often they are asked whether they have.
+const spreadFor, spreadAsk = 2500 * time.Millisecond, 100 * time.Millisecond
+
+// removal is one that a person ordered, from the tombstone to the reply. No other change goes on meanwhile.
+type removal struct {
+	order  Order
+	self   MemberState // of the leader that took the order
+	member MemberEntry
+	before Tombstone // the word on the node before this one
+	reply  func(OrderReply)
+	// until is how long it waits for the others to note it, next when they are asked again.
+	until, next time.Time
+}
+
+// remove removes a member by a person's word. A leader that is to go hands over first.
+func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
+	if why := againstRemoval(self, e); listed && !o.Force && why != "" {
+		reply(OrderReply{Text: why, Hint: "etcd-dns member remove --force " + o.Node + ", if the cluster may stop"})
+		return
+	}
+	if listed && e.ID == self.ID && len(self.Members) > 1 {
+		b.drain(o, self, reply)
+		return
+	}
+	before := b.disk.Seen.word(self.ClusterID, o.Node)
+	if !b.bury(self, o.Node, e.ID, true) {
+		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
+		return
+	}
+	if !listed {
+		reply(OrderReply{Done: true, Text: o.Node + " has no member, and is kept out"})
+		return
+	}
+	b.steward.busy = true
+	b.removal = &removal{order: o, self: self, member: e, before: before, reply: reply, until: time.Now().Add(spreadFor)}
+	b.attend(time.Now())
+}
+
+// attend looks whether the removal that waits can go on: when as many nodes have noted it as can elect a leader without the member,
+// for then none of them forgets it, whoever dies.
+func (b *Boot) attend(now time.Time) {
+	r := b.removal
+	if r == nil {
+		return
+	}
+	self, ok := b.member.state()
+	leads := ok && self.Leader == r.self.ID
+	noted := ok && b.noted(self, r.order.Node)
+	if leads && !noted && now.Before(r.until) {
+		if !now.Before(r.next) {
+			r.next = now.Add(spreadAsk)
+			b.askAllNow()
+		}
+		b.at(r.next)
+		return
+	}
+	b.removal, b.steward.busy = nil, false
+	switch {
+	case !leads:
+		r.reply(OrderReply{Text: r.self.ID + " no longer leads; " + stands(r.order.Node), Hint: "etcd-dns member list"})
+	case !noted && !r.order.Force:
+		b.takeBack(r, "too few of the other voters' nodes have heard of it to remember it")
+	default:
+		c := Change{Op: RemoveMember, ID: r.member.ID, Members: ListIDs(self.Members), Force: r.order.Force, Node: r.order.Node, Reason: "ordered"}
+		b.change(c, func(err error) { b.removalEnded(r, err) })
+	}
+}
+
+// removalEnded answers when etcd has.
+func (b *Boot) removalEnded(r *removal, err error) {
+	switch {
+	case err == nil:
+		r.reply(OrderReply{Done: true, Text: r.order.Node + ": " + done[RemoveMember]})
+	case errors.Is(err, ErrRefused):
+		b.takeBack(r, err.Error())
+	default:
+		r.reply(OrderReply{Text: fmt.Sprintf("%v; %s", err, stands(r.order.Node)), Hint: "etcd-dns member list"})
+	}
+}
+
+// takeBack makes the word on a node what it was before an order that did not take place.
+func (b *Boot) takeBack(r *removal, why string) {
+	reply := OrderReply{Text: why + "; " + r.order.Node + " stays", Hint: "etcd-dns status"}
+	if !b.bury(r.self, r.order.Node, r.before.MemberID, r.before.Removed) {
+		reply = OrderReply{Text: why + ", and seen.json cannot be written, so " + r.order.Node + " is removed when that can be done", Hint: "df -h; the log says why"}
+	}
+	r.reply(reply)
+}
+
+// stands says what comes of an order whose end is not known.
+func stands(node string) string {
+	return fmt.Sprintf("%s is removed when that can be done, unless you take it back: etcd-dns member add %s", node, node)
+}
+
+// noted reports whether a quorum of the voters that would be left have the word on a node.
+func (b *Boot) noted(self MemberState, node string) bool {
+	word := b.disk.Seen.word(self.ClusterID, node)
+	fresh := look(b.facts()).fresh
+	voters, have := 0, 0
+	for _, e := range self.Members {
+		if e.IsLearner || e.ID == word.MemberID {
+			continue
+		}
+		voters++
+		name := entryNode(e)
+		if e.ID == self.ID || slices.ContainsFunc(fresh, func(a Answer) bool { return a.Node == name && a.State.Tombstones[node] == word }) {
+			have++
+		}
+	}
+	return have >= quorum(voters)
+}
+
+// againstRemoval says why the cluster would not work on without a member.
+func againstRemoval(self MemberState, e MemberEntry) string {
+	voters, connected := 0, 0
+	for _, m := range self.Members {
+		if m.IsLearner || m.ID == e.ID {
+			continue
+		}
+		voters++
+		quiet := func(l Link) bool { return l.ID == m.ID && l.Quiet > 0 }
+		if !slices.ContainsFunc(self.Links, quiet) {
+			connected++
+		}
+	}
+	switch {
+	case e.IsLearner:
+		return ""
+	case voters == 0:
+		return "it is the last voter: the cluster would end"
+	case connected < quorum(voters):
+		return fmt.Sprintf("of the %d voters that would be left, %d are connected, and a quorum is %d", voters, connected, quorum(voters))
+	}
+	return ""
+}
