@@ -159,7 +159,8 @@ func rowUnmounted(s *situation) (Plan, bool) {
 // addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
 	gone := s.phase == Removed || s.empty() && s.buried()
-	ran := s.f.Disk.Data == HasMember && s.phase == Running || s.f.Disk.Data == Stub && s.phase == Joining
+	// A node may die after its member's log has entries, and before it notes that the member runs.
+	ran := s.f.Disk.Data == HasMember && started(s.phase) || s.f.Disk.Data == Stub && s.phase == Joining
 	if id := s.memberID(); ran && s.lives != nil && id != "" {
 		_, listed := s.lives.byID(id)
 		reached := s.f.Disk.Identity.Index

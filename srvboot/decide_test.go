@@ -150,6 +150,9 @@ func seen(node string, s Sighting) mod {
 	return theirs(node, func(st *State) { st.Seen = map[string]Sighting{"n0": s} })
 }
 
+func told(f *Facts)    { f.ToldRemoved = true }
+func learner(f *Facts) { f.Disk.Marker.Learner = true }
+
 // The facts of R9.
 func began(ago time.Duration) mod { return func(f *Facts) { f.Began = decideNow.Add(-ago) } }
 func moved(f *Facts)              { f.Disk.Identity.MovedFrom = "m9" }
@@ -227,7 +230,9 @@ func decideCases() []struct {
 		{"6 disk replaced, lives", []mod{own(Running), lives, func(f *Facts) { f.Disk.DeviceChanged, f.DiskReplaced = true, true }}},
 		{"7 removed", []mod{disk(HasMember), own(Removed)}},
 		{"7 removed, URL taken", []mod{disk(HasMember), own(Removed), theirs("n1", serving(learner0))}},
-		{"7 our ID is no longer listed, and etcd says so", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)), func(f *Facts) { f.ToldRemoved = true }}},
+		{"7 our ID is no longer listed, and etcd says so", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)), told}},
+		{"7 the same of a learner that is not known to run yet", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(without0)), told}},
+		{"7 the same of an initial member that is not known to run yet", []mod{disk(HasMember), own(Born), theirs("n1", serving(without0)), told}},
 		{"7 our ID is no longer listed, later than we ever were", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)),
 			theirs("n1", func(s *State) { s.Member.Applied = 51 }), func(f *Facts) { f.Disk.Identity.Index, f.Disk.LastIndex = 50, 50 }}},
 		{"9 a list that may be older than our addition", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)),

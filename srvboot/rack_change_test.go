@@ -217,6 +217,31 @@ func TestLearnerIsTakenOutAfterACutOffStart(t *testing.T) {
 	})
 }
 
+// TestLearnerDiesAndIsRemoved: a node dies when the log of its learner holds entries, and before it has noted that the learner runs. The
+// learner is removed, and the node let in again; when it comes back it asks anew.
+func TestLearnerDiesAndIsRemoved(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		n := r.grow()
+		r.start("n3")
+		r.within(10*time.Second, "n3 learns", func() bool {
+			n.disk.mu.Lock()
+			defer n.disk.mu.Unlock()
+			return n.disk.class() == HasMember && n.disk.marker.Learner
+		})
+		r.stop("n3")
+		n.disk.marker.Phase = Joining
+		if reply := r.order(Order{Op: OrderRemove, Node: "n3"}); !reply.Done {
+			t.Fatalf("remove: %+v", reply)
+		}
+		if reply := r.order(Order{Op: OrderAdd, Node: "n3"}); !reply.Done {
+			t.Fatalf("add: %+v", reply)
+		}
+		r.start("n3")
+		r.within(time.Minute, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
+	})
+}
+
 // TestReplyOfAStepIsLost: each step takes place, and whoever asked for it is told that it did not.
 func TestReplyOfAStepIsLost(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
