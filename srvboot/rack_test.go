@@ -246,7 +246,11 @@ func (r *rack) within(d time.Duration, what string, cond func() bool) time.Durat
 // never runs for a time and fails if cond holds at any moment.
 func (r *rack) never(d time.Duration, what string, cond func() bool) {
 	r.t.Helper()
-	for begin := time.Now(); time.Since(begin) < d; time.Sleep(5 * time.Millisecond) {
+	every := 5 * time.Millisecond
+	if raceDetector {
+		every *= 10
+	}
+	for begin := time.Now(); time.Since(begin) < d; time.Sleep(every) {
 		if cond() {
 			r.t.Fatalf("%s\n%s", what, r.dump())
 		}
