@@ -31,6 +31,8 @@ type rack struct {
 	removals []Change
 	frozen   map[string]bool // nodes whose member nobody hears
 	refuse   bool            // etcd refuses removals
+	stale    bool            // members report the list as it was up to a tenth of a second ago
+	refused  []Change        // steps that etcd did not take
 }
 
 // simNode is one machine.
