@@ -75,6 +75,32 @@ func TestStepIsTakenOnce(t *testing.T) {
 	})
 }
 
+// TestListThatComesBack: somebody else takes a learner out, so the list is again the one that the last step led away from. That step
+// is long over, and the next one may be the same.
+func TestListThatComesBack(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.start("n3")
+		r.within(10*time.Second, "n3 learns", func() bool { _, l := r.members(); return len(l) == 1 && r.nodes["n0"].report().Member.learners() == 1 })
+		r.mu.Lock()
+		for _, c := range r.clusters {
+			c.list = slices.DeleteFunc(slices.Clone(c.list), func(e MemberEntry) bool { return e.IsLearner })
+		}
+		r.mu.Unlock()
+		r.within(time.Minute, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
+	})
+}
+
+func (s *MemberState) learners() (n int) {
+	for _, e := range s.Members {
+		if e.IsLearner {
+			n++
+		}
+	}
+	return n
+}
+
 // TestDrainPassesOverASilentVoter: it has all entries, as far as the leader knows, and nobody hears it.
 func TestDrainPassesOverASilentVoter(t *testing.T) {
 	for _, silent := range []string{"n1", "n2"} {
