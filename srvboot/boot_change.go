@@ -19,7 +19,8 @@ type steward struct {
 	since time.Time
 
 	busy bool
-	// from is the list that the last step led away from; the next one waits until the member reports another.
+	// from is the list that the last step led away from, nil as soon as the member reports another: the next step waits for that. A
+	// list may come back, as after a learner was taken out by etcdctl.
 	from        []string
 	claims      map[string]time.Time
 	near        map[string]time.Time
@@ -39,7 +40,7 @@ func (b *Boot) tend(now time.Time) {
 	}
 	list := ListIDs(self.Members)
 	if !slices.Equal(list, b.steward.list) {
-		b.steward.list, b.steward.since = list, now
+		b.steward.list, b.steward.since, b.steward.from = list, now, nil
 	}
 	if self.Leader == "" || self.Leader != self.ID {
 		b.steward = steward{list: list, since: b.steward.since}

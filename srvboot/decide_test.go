@@ -122,6 +122,14 @@ func successor(s *State) {
 	s.Accepted = &acc
 }
 
+// sibling is a running peer of another genesis of the same generation, whose members have the same peer URLs.
+func sibling(s *State) {
+	serving(nil)(s)
+	acc := *s.Accepted
+	acc.Genesis.ID, acc.Genesis.ClusterID = "77aa", "00000000000000ff"
+	s.Accepted = &acc
+}
+
 func silent(node, err string) mod {
 	return func(f *Facts) { f.Peers[node] = Answer{Node: node, Err: err} }
 }
@@ -359,6 +367,13 @@ func decideCases() []struct {
 		{"18 directory lost", []mod{own(Running), lives}},
 		{"18 promised after a wipe", []mod{own(Promised), lives}},
 		{"19 born, nobody serves", []mod{theirs("n1", phase(Born))}},
+		{"19 directory lost, another genesis of the same generation serves", []mod{own(Running), theirs("n1", sibling), silent("n2", "x")}},
+		{"19 directory lost, an earlier genesis serves", []mod{own(Running), marker(func(m *Marker) {
+			acc := *m.Accepted
+			acc.Genesis.ID, acc.Genesis.ClusterID, acc.Genesis.Generation = "77aa", "00000000000000ff", 2
+			m.Accepted = &acc
+		}), lives, silent("n2", "x")}},
+		{"18 accepted, and another genesis of the same generation was born", []mod{own(Accepted), theirs("n1", sibling), silent("n2", "x")}},
 		{"19 directory lost, alone", []mod{own(Born), silent("n1", "x"), silent("n2", "x")}},
 		{"15 size, all answer", []mod{sized(3, 4, 3)}},
 		{"15 size, one is silent", []mod{sized(3, 4, 3), silent("n3", "timeout")}},

@@ -154,6 +154,9 @@ func fromEnv(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 		return n
 	}
+	if raceDetector {
+		return max(1, otherwise/20)
+	}
 	return otherwise
 }
 

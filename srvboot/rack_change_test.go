@@ -40,6 +40,13 @@ func (r *rack) members() (voters, learners []string) {
 	return voters, learners
 }
 
+// removed are the removals that took place.
+func (r *rack) removed() []Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.removals)
+}
+
 func (r *rack) votersAre(names ...string) func() bool {
 	return func() bool {
 		v, l := r.members()
@@ -72,8 +79,8 @@ func TestBlankDiskIsReplaced(t *testing.T) {
 			return fresh && r.votersAre("n0", "n1", "n2")()
 		})
 		t.Logf("voter again after %v", took)
-		if len(r.removals) != 1 || r.removals[0].ID != old {
-			t.Errorf("removals %+v, want that of %s", r.removals, old)
+		if len(r.removed()) != 1 || r.removed()[0].ID != old {
+			t.Errorf("removals %+v, want that of %s", r.removed(), old)
 		}
 		if took > 10*time.Second {
 			t.Errorf("it took %v", took)
@@ -87,7 +94,7 @@ func TestEtcdDirectoryLostIsReplaced(t *testing.T) {
 		r.stop("n1")
 		r.nodes["n1"].disk.wal, r.nodes["n1"].disk.stamp = nil, ""
 		r.start("n1")
-		r.within(30*time.Second, "n1 votes again", func() bool { return len(r.removals) == 1 && r.votersAre("n0", "n1", "n2")() })
+		r.within(30*time.Second, "n1 votes again", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
 	})
 }
 
@@ -100,8 +107,8 @@ func TestNewNodeJoins(t *testing.T) {
 		r.grow()
 		r.start("n4")
 		r.within(10*time.Second, "n4 votes", r.votersAre("n0", "n1", "n2", "n3", "n4"))
-		if len(r.removals) != 0 {
-			t.Errorf("removals: %+v", r.removals)
+		if len(r.removed()) != 0 {
+			t.Errorf("removals: %+v", r.removed())
 		}
 	})
 }
@@ -126,7 +133,7 @@ func TestTwoBlankOfThreeWait(t *testing.T) {
 		r.nodes["n1"].disk.wipe()
 		r.nodes["n2"].disk.wipe()
 		r.start("n1", "n2")
-		r.never(10*time.Minute, "a voter was removed", func() bool { return len(r.removals) > 0 })
+		r.never(10*time.Minute, "a voter was removed", func() bool { return len(r.removed()) > 0 })
 		if p := r.nodes["n1"].report().Plan; p.Row != 19 || p.Hint == "" {
 			t.Errorf("n1 plans %+v, want row 19 with a hint", p)
 		}
@@ -148,9 +155,9 @@ func TestTwoBlankOfFiveAreReplaced(t *testing.T) {
 			r.nodes[name].disk.wipe()
 		}
 		r.start(blank...)
-		took := r.within(time.Minute, "both vote again", func() bool { return len(r.removals) == 2 && r.votersAre(simNames(5)...)() })
+		took := r.within(time.Minute, "both vote again", func() bool { return len(r.removed()) == 2 && r.votersAre(simNames(5)...)() })
 		t.Logf("all vote again after %v", took)
-		if removed := []string{r.removals[0].ID, r.removals[1].ID}; !slices.Equal(removed, old) {
+		if removed := []string{r.removed()[0].ID, r.removed()[1].ID}; !slices.Equal(removed, old) {
 			t.Errorf("removed were %v, want %v", removed, old)
 		}
 	})
@@ -162,7 +169,7 @@ func TestPartitionedVoterIsKept(t *testing.T) {
 		r.mu.Lock()
 		r.frozen["n2"] = true
 		r.mu.Unlock()
-		r.never(10*time.Minute, "a silent voter was removed", func() bool { return len(r.removals) > 0 })
+		r.never(10*time.Minute, "a silent voter was removed", func() bool { return len(r.removed()) > 0 })
 	})
 }
 
@@ -177,8 +184,8 @@ func TestLearnerDiesBeforeItIsPromoted(t *testing.T) {
 		r.nodes["n3"].disk.wipe()
 		r.start("n3")
 		r.within(30*time.Second, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
-		if len(r.removals) > 1 || len(r.removals) == 1 && entryNode(MemberEntry{PeerURLs: []string{simInitial("n3")[0].PeerURL}}) != r.removals[0].Node {
-			t.Errorf("removals: %+v, want the learner's at most", r.removals)
+		if len(r.removed()) > 1 || len(r.removed()) == 1 && entryNode(MemberEntry{PeerURLs: []string{simInitial("n3")[0].PeerURL}}) != r.removed()[0].Node {
+			t.Errorf("removals: %+v, want the learner's at most", r.removed())
 		}
 	})
 }
@@ -196,8 +203,8 @@ func TestFirstStartCutOff(t *testing.T) {
 		r.start("n3")
 		took := r.within(10*time.Second, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
 		t.Logf("n3 votes after %v", took)
-		if len(r.removals) != 0 {
-			t.Errorf("removals: %+v", r.removals)
+		if len(r.removed()) != 0 {
+			t.Errorf("removals: %+v", r.removed())
 		}
 	})
 }
@@ -254,7 +261,7 @@ func TestReplyOfAStepIsLost(t *testing.T) {
 		}
 		r.mu.Unlock()
 		r.start("n2")
-		r.within(30*time.Second, "n2 was removed", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removals) == 1 })
+		r.within(30*time.Second, "n2 was removed", func() bool { return len(r.removed()) == 1 })
 		r.mu.Lock()
 		for _, c := range r.clusters {
 			c.loseReply = true
@@ -289,7 +296,7 @@ func TestLeaderDiesAfterTheRemoval(t *testing.T) {
 		r.stop("n2")
 		r.nodes["n2"].disk.wipe()
 		r.start("n2")
-		r.within(30*time.Second, "n2 was removed", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removals) == 1 })
+		r.within(30*time.Second, "n2 was removed", func() bool { return len(r.removed()) == 1 })
 		r.stop("n0")
 		time.Sleep(20 * time.Second)
 		r.start("n0")
@@ -404,7 +411,7 @@ func TestReplaceManualWaitsForTheWord(t *testing.T) {
 		r.stop("n2")
 		r.nodes["n2"].disk.wipe()
 		r.start("n2")
-		r.never(2*time.Minute, "it was replaced", func() bool { return len(r.removals) > 0 })
+		r.never(2*time.Minute, "it was replaced", func() bool { return len(r.removed()) > 0 })
 		r.order(Order{Op: OrderReplace, Node: "n2"})
 		r.within(time.Minute, "n2 votes again", r.votersAre("n0", "n1", "n2"))
 	})

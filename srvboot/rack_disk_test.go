@@ -27,7 +27,8 @@ type simDisk struct {
 	cutOff  bool // a first start left a database and no log
 	moved   bool // another device
 
-	snapshots []string
+	snapshots  []string
+	noSnapshot error // why none can be taken
 
 	writes int
 	fault  func(write int) diskFault
@@ -131,11 +132,12 @@ func (d *simDisk) SaveIndex(index, term uint64) error {
 func (d *simDisk) Settle() error { return d.write(func() { d.id.MovedFrom = "" }) }
 func (d *simDisk) SaveSnapshot(why string, write func(io.Writer) error) (string, error) {
 	var b strings.Builder
-	if err := write(&b); err != nil {
+	if err := cmp.Or(write(&b), d.snapshotError()); err != nil {
 		return "", err
 	}
 	return why, d.write(func() { d.snapshots = append(d.snapshots, why) })
 }
+func (d *simDisk) snapshotError() error { d.mu.Lock(); defer d.mu.Unlock(); return d.noSnapshot }
 func (d *simDisk) Stamp(nonce string) (uint64, error) {
 	if d.cutOff {
 		return 0, errors.New("etcd/ is in use")

@@ -19,6 +19,7 @@ type simCluster struct {
 	added  int
 	leads  string               // who leads while it runs, after a hand-over
 	heard  map[string]time.Time // by ID, when it was last up
+	match  map[string]uint64    // by ID, what it had then
 	// busy makes the next change fail after it took place, as a leader does that dies on the way.
 	loseReply bool
 }
@@ -44,6 +45,7 @@ type simMember struct {
 	err     error
 	changed chan struct{}
 	ready   bool
+	listed  []MemberEntry // what it reported last
 	once    sync.Once
 }
 
@@ -105,7 +107,7 @@ func (r *rack) cluster(id string, l Launch) {
 	if r.clusters[id] != nil {
 		return
 	}
-	c := &simCluster{ran: map[string]bool{}, heard: map[string]time.Time{}, commit: uint64(len(l.Members))}
+	c := &simCluster{ran: map[string]bool{}, heard: map[string]time.Time{}, match: map[string]uint64{}, commit: uint64(len(l.Members))}
 	_, ids, _ := IDs(l.Members, l.Token)
 	for _, g := range l.Members {
 		c.list = append(c.list, MemberEntry{ID: ids[g.Name], Name: g.Name, PeerURLs: []string{g.PeerURL}})
@@ -131,6 +133,7 @@ func (m *simMember) live() {
 		c := m.n.r.clusters[m.cluster]
 		c.ran[m.id] = true
 		_, listed := c.has(m.id)
+		m.listed = slices.Clone(c.list)
 		m.n.logs(c)
 		m.n.r.mu.Unlock()
 		if !listed {
@@ -197,7 +200,7 @@ func (r *rack) up(cluster string) (ids []string, leader string) {
 			continue
 		}
 		ids = append(ids, e.ID)
-		c.heard[e.ID] = time.Now()
+		c.heard[e.ID], c.match[e.ID] = time.Now(), c.commit
 		if !e.IsLearner {
 			voters++
 			if leader == "" || e.ID == c.leads {
@@ -220,9 +223,12 @@ func (m *simMember) State() (MemberState, bool) {
 		return MemberState{}, false
 	}
 	c := r.clusters[m.cluster]
-	up, leader := r.up(m.cluster)
+	_, leader := r.up(m.cluster)
 	own, _ := c.has(m.id)
 	s := MemberState{ID: m.id, ClusterID: m.cluster, Applied: uint64(len(c.list)), Members: slices.Clone(c.list), IsLearner: own.IsLearner}
+	if r.stale {
+		s.Members = m.listed
+	}
 	if leader == "" {
 		return s, true
 	}
@@ -234,10 +240,7 @@ func (m *simMember) State() (MemberState, bool) {
 	s.Serving, s.Applied, s.Commit, s.Leader = !own.IsLearner, c.commit, c.commit, leader
 	if leader == m.id {
 		for _, e := range c.list {
-			l := Link{ID: e.ID, Quiet: int(time.Since(c.heard[e.ID]) / time.Second)}
-			if slices.Contains(up, e.ID) {
-				l.Match = c.commit
-			}
+			l := Link{ID: e.ID, Match: c.match[e.ID], Quiet: int(time.Since(c.heard[e.ID]) / time.Second)}
 			if e.ID != m.id {
 				s.Links = append(s.Links, l)
 			}
@@ -246,8 +249,17 @@ func (m *simMember) State() (MemberState, bool) {
 	return s, true
 }
 
+var errNotLeading = errors.New("etcdserver: not leader")
+
 // Change changes the list as etcd does, strict reconfiguration included.
-func (m *simMember) Change(ctx context.Context, ch Change) (string, error) {
+func (m *simMember) Change(ctx context.Context, ch Change) (id string, err error) {
+	defer func() {
+		if errors.Is(err, ErrRefused) || errors.Is(err, errNotLeading) {
+			m.n.r.mu.Lock()
+			defer m.n.r.mu.Unlock()
+			m.n.r.refused = append(m.n.r.refused, ch)
+		}
+	}()
 	select {
 	case <-time.After(5 * time.Millisecond):
 	case <-ctx.Done():
@@ -261,7 +273,7 @@ func (m *simMember) Change(ctx context.Context, ch Change) (string, error) {
 	e, listed := c.has(ch.ID)
 	switch {
 	case leader != m.id:
-		return "", errors.New("etcdserver: not leader")
+		return "", errNotLeading
 	case !slices.Equal(ListIDs(c.list), ch.Members):
 		return "", fmt.Errorf("%w: the members are %v, the change was derived from %v", ErrRefused, ListIDs(c.list), ch.Members)
 	case r.refuse && ch.Op == RemoveMember:
@@ -276,7 +288,7 @@ func (m *simMember) Change(ctx context.Context, ch Change) (string, error) {
 		return "", fmt.Errorf("%w: etcdserver: unhealthy cluster", ErrRefused)
 	}
 	c.commit++
-	id := ch.ID
+	id = ch.ID
 	switch ch.Op {
 	case AddLearner:
 		c.added++

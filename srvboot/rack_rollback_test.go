@@ -80,13 +80,13 @@ func TestWipedNodeRestarts(t *testing.T) {
 		r.stop("n2")
 		r.nodes["n2"].disk.wipe()
 		r.start("n2")
-		r.within(40*time.Second, "n2 is replaced", func() bool { return len(r.removals) == 1 && r.votersAre("n0", "n1", "n2")() })
+		r.within(40*time.Second, "n2 is replaced", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
 		time.Sleep(11 * time.Second)
 		r.stop("n2")
 		r.start("n2")
 		r.within(10*time.Second, "n2 is back", r.running("n0", "n1", "n2"))
-		if len(r.removals) != 1 {
-			t.Errorf("removals: %+v, want one", r.removals)
+		if len(r.removed()) != 1 {
+			t.Errorf("removals: %+v, want one", r.removed())
 		}
 	})
 }
@@ -123,8 +123,8 @@ func TestOtherMachineIsCooledDown(t *testing.T) {
 		d.wipe()
 		d.machine = "another"
 		r.start("n2")
-		r.never(otherMachine-5*time.Second, "it was let in before its time", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removals) > 0 })
-		r.within(time.Minute, "n2 votes", func() bool { return len(r.removals) == 1 && r.votersAre("n0", "n1", "n2")() })
+		r.never(otherMachine-5*time.Second, "it was let in before its time", func() bool { return len(r.removed()) > 0 })
+		r.within(time.Minute, "n2 votes", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
 	})
 }
 
@@ -198,7 +198,7 @@ func TestTwoOlderImages(t *testing.T) {
 		r.mu.Unlock()
 		latest1()
 		r.start("n1")
-		r.within(time.Minute, "n2 is replaced", func() bool { return len(r.removals) > 0 && r.votersAre("n0", "n1", "n2")() })
+		r.within(time.Minute, "n2 is replaced", func() bool { return len(r.removed()) > 0 && r.votersAre("n0", "n1", "n2")() })
 	})
 }
 
@@ -218,8 +218,38 @@ func TestAllOlderImages(t *testing.T) {
 		}
 		r.start()
 		r.within(20*time.Second, "all run", r.votersAre("n0", "n1", "n2"))
-		if len(r.removals) > 0 {
-			t.Errorf("removals: %+v", r.removals)
+		if len(r.removed()) > 0 {
+			t.Errorf("removals: %+v", r.removed())
+		}
+	})
+}
+
+// TestIndexIsRememberedLate: what a node remembers of how far a member came, another's or its own, was reported five seconds before and
+// more, so that it is in the log on disk (R9). It is not much older either.
+func TestIndexIsRememberedLate(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		var commits []uint64 // ten a second
+		for range 300 {
+			r.writes(1)
+			time.Sleep(100 * time.Millisecond)
+			r.mu.Lock()
+			for _, c := range r.clusters {
+				commits = append(commits, c.commit)
+			}
+			r.mu.Unlock()
+			for _, name := range []string{"n0", "n1"} {
+				d := r.nodes[name].disk
+				d.mu.Lock()
+				for what, index := range map[string]uint64{"n2": d.seen.Nodes["n2"].Index, "itself": d.id.Index} {
+					if n := len(commits); n > 50 && index > commits[n-50] {
+						t.Fatalf("%s remembers %s at index %d; five seconds ago %d was all there was", name, what, index, commits[n-50])
+					} else if n > 170 && index < commits[n-170] {
+						t.Fatalf("%s remembers %s at index %d; seventeen seconds ago it was at %d", name, what, index, commits[n-170])
+					}
+				}
+				d.mu.Unlock()
+			}
 		}
 	})
 }

@@ -238,7 +238,7 @@ func TestSizeReplacedBeforeSpare(t *testing.T) {
 		r.within(5*time.Second, "n0 is a spare", r.spare("n0"))
 		r.settled()
 		r.stop("n3")
-		r.never(30*time.Second, "the spare took the place of one that is down", func() bool { return len(r.removals) > 0 })
+		r.never(30*time.Second, "the spare took the place of one that is down", func() bool { return len(r.removed()) > 0 })
 		old := r.nodes["n3"].disk.wal.member
 		r.nodes["n3"].disk.wipe()
 		r.start("n3")
@@ -249,8 +249,8 @@ func TestSizeReplacedBeforeSpare(t *testing.T) {
 			d.mu.Unlock()
 			return again && r.votersAre("n1", "n2", "n3")()
 		})
-		if len(r.removals) != 1 || r.removals[0].ID != old {
-			t.Errorf("removals %+v, want that of %s", r.removals, old)
+		if len(r.removed()) != 1 || r.removed()[0].ID != old {
+			t.Errorf("removals %+v, want that of %s", r.removed(), old)
 		}
 		r.within(5*time.Second, "n0 is a spare still", r.spare("n0"))
 	})

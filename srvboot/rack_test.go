@@ -31,6 +31,8 @@ type rack struct {
 	removals []Change
 	frozen   map[string]bool // nodes whose member nobody hears
 	refuse   bool            // etcd refuses removals
+	stale    bool            // members report the list as it was up to a tenth of a second ago
+	refused  []Change        // steps that etcd did not take
 }
 
 // simNode is one machine.
@@ -246,7 +248,11 @@ func (r *rack) within(d time.Duration, what string, cond func() bool) time.Durat
 // never runs for a time and fails if cond holds at any moment.
 func (r *rack) never(d time.Duration, what string, cond func() bool) {
 	r.t.Helper()
-	for begin := time.Now(); time.Since(begin) < d; time.Sleep(5 * time.Millisecond) {
+	every := 5 * time.Millisecond
+	if raceDetector {
+		every *= 10
+	}
+	for begin := time.Now(); time.Since(begin) < d; time.Sleep(every) {
 		if cond() {
 			r.t.Fatalf("%s\n%s", what, r.dump())
 		}

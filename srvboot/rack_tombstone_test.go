@@ -38,7 +38,7 @@ func TestWordOfAnEarlierBirth(t *testing.T) {
 		r.nodes["n2"].disk.wipe()
 		r.start("n2")
 		r.within(90*time.Second, "three serve again", r.running("n0", "n1", "n2"))
-		for _, c := range r.removals {
+		for _, c := range r.removed() {
 			if c.Node == "n1" {
 				t.Errorf("a voter was removed by a word of another birth: %+v", c)
 			}
@@ -128,4 +128,73 @@ func TestRemovalThatNobodyNotes(t *testing.T) {
 		r.mend()
 		r.never(time.Minute, "n2 is removed by itself", func() bool { return !r.votersAre("n0", "n1", "n2")() })
 	})
+}
+
+// TestLeadershipIsLostWhileARemovalIsNoted: who no longer leads removes nobody and says so at once. The word stands, and the next
+// leader carries it out when it hears of it.
+func TestLeadershipIsLostWhileARemovalIsNoted(t *testing.T) {
+	const says = "no longer leads; n2 is removed when that can be done, unless you take it back: etcd-dns member add n2"
+	lose := func(t *testing.T, force bool, lost func(r *rack)) {
+		inRack(t, 3, func(r *rack) {
+			born3(r)
+			r.settled()
+			for _, n := range []string{"n1", "n2"} {
+				r.sever(n, "n0", true)
+			}
+			replies := make(chan OrderReply, 1)
+			go func() { replies <- r.orderOnce("n0", Order{Op: OrderRemove, Node: "n2", Force: force}) }()
+			time.Sleep(500 * time.Millisecond)
+			lost(r)
+			since := time.Now()
+			reply := <-replies
+			if took := time.Since(since); reply.Done || !strings.Contains(reply.Text, says) || took > time.Second {
+				t.Errorf("after %v: %+v, want at once %q", took, reply, says)
+			}
+			r.never(20*time.Second, "n2 is removed by who no longer leads", func() bool { return len(r.removed()) > 0 })
+			if r.mu.Lock(); len(r.refused) > 0 {
+				t.Errorf("it was tried: %+v", r.refused)
+			}
+			r.mu.Unlock()
+			r.mend()
+			r.within(30*time.Second, "n2 is out", func() bool {
+				v, l := r.members()
+				return slices.Equal(v, []string{"n0", "n1"}) && len(l) == 0 && r.phaseOf("n2") == Removed
+			})
+			if n := len(r.removed()); n != 1 {
+				t.Errorf("%d removals", n)
+			}
+		})
+	}
+	toN1 := func(r *rack) { r.leads("n1") }
+	t.Run("to another", func(t *testing.T) { lose(t, false, toN1) })
+	t.Run("to another, and a person does without the notes", func(t *testing.T) { lose(t, true, toN1) })
+	t.Run("its member dies", func(t *testing.T) {
+		lose(t, false, func(r *rack) {
+			toN1(r)
+			r.mu.Lock()
+			m := r.nodes["n0"].run
+			r.mu.Unlock()
+			m.end(errDisk)
+		})
+	})
+}
+
+// leads elects a node's member from now on.
+func (r *rack) leads(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.nodes[name].run
+	r.clusters[m.cluster].leads = m.id
+}
+
+// orderOnce gives an order to one node, whether or not it leads.
+func (r *rack) orderOnce(at string, o Order) OrderReply {
+	r.mu.Lock()
+	boot := r.nodes[at].boot
+	r.mu.Unlock()
+	reply, err := boot.HandleOrder(r.t.Context(), o)
+	if err != nil {
+		r.t.Error(err)
+	}
+	return reply
 }

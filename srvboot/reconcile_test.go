@@ -112,6 +112,16 @@ func connected(one, other string) leaderMod {
 
 func edit(f func(*ChangeFacts)) leaderMod { return f }
 
+// changed dates the last change of the membership.
+func changed(ago time.Duration) leaderMod {
+	return func(f *ChangeFacts) { f.ListSince = decideNow.Add(-ago) }
+}
+
+// lostLearner makes n3 say that it does not hold what it was given.
+func lostLearner(f *ChangeFacts) {
+	theirs("n3", func(s *State) { s.Member, s.Claim = nil, &Claim{PeerURL: simInitial("n3")[0].PeerURL, Lost: learnerID} })(&f.Facts)
+}
+
 func reconcileCases() []struct {
 	name string
 	mods []leaderMod
@@ -131,6 +141,7 @@ func reconcileCases() []struct {
 		{"a blank node, snapshot taken for another", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.Saved = ids["n1"] })}},
 		{"a blank node, no snapshot possible", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.NoSnapshot = "no space left on device" })}},
 		{"a blank node whose member still talks", []leaderMod{lost("n2", 4), saved}},
+		{"a blank node whose member has been silent for long enough", []leaderMod{lost("n2", quietFor), saved}},
 		{"a blank node whose member has just talked, no snapshot yet", []leaderMod{lost("n2", 0)}},
 		{"a blank node whose member still talks, no snapshot yet", []leaderMod{lost("n2", 1)}},
 		{"a blank node that no link is known of", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Links = f.Self.Links[:1] })}},
@@ -141,7 +152,9 @@ func reconcileCases() []struct {
 		})}},
 		{"a blank node, replace manual", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Manual = true })}},
 		{"a blank node without a line", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial("n0", "n1") })}},
-		{"a blank node, the membership just changed", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.ListSince = decideNow.Add(-9 * time.Second) })}},
+		{"a blank node, the membership just changed", []leaderMod{lost("n2", 60), saved, changed(settleFor - time.Nanosecond)}},
+		{"a blank node, the membership changed ten seconds ago", []leaderMod{lost("n2", 60), saved, changed(settleFor)}},
+		{"a blank node, since when the members are what they are is not known", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.ListSince = time.Time{} })}},
 		{"a blank node, the third is down too", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
 		{"two of five are blank, the first one's snapshot is taken", []leaderMod{edit(func(f *ChangeFacts) {
 			f.Self.Members = append(f.Self.Members, MemberEntry{ID: "a", PeerURLs: []string{simInitial("n4")[0].PeerURL}}, MemberEntry{ID: "b", PeerURLs: []string{simInitial("n5")[0].PeerURL}})
@@ -154,6 +167,10 @@ func reconcileCases() []struct {
 		{"a blank machine under a known name, after five minutes", []leaderMod{lost("n2", 600), saved, edit(func(f *ChangeFacts) {
 			theirs("n2", func(s *State) { s.Machine = "m9" })(&f.Facts)
 			f.ClaimSince["n2"] = decideNow.Add(-5 * time.Minute)
+		})}},
+		{"a blank machine under a known name, a moment before that", []leaderMod{lost("n2", 600), saved, edit(func(f *ChangeFacts) {
+			theirs("n2", func(s *State) { s.Machine = "m9" })(&f.Facts)
+			f.ClaimSince["n2"] = decideNow.Add(time.Nanosecond - 5*time.Minute)
 		})}},
 		{"a blank machine under a name whose machine nobody knows", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Disk.Seen = Seen{} })}},
 		{"a blank machine under a name whose machine the others know", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
@@ -217,18 +234,17 @@ func reconcileCases() []struct {
 			f.Home.Size = 3
 		})}},
 		{"a learner is behind", []leaderMod{learns(100, 0)}},
-		{"a learner has just caught up", []leaderMod{learns(4500, 900*time.Millisecond)}},
-		{"a learner has caught up", []leaderMod{learns(4500, time.Second)}},
+		{"a learner is one entry too far behind", []leaderMod{learns(3999, time.Minute)}},
+		{"a learner has just caught up", []leaderMod{learns(4000, promoteAfter-time.Nanosecond)}},
+		{"a learner has caught up", []leaderMod{learns(4000, promoteAfter)}},
 		{"a learner has caught up, and its node is not heard", []leaderMod{learns(4500, time.Minute), edit(func(f *ChangeFacts) { silent("n3", "timeout")(&f.Facts) })}},
 		{"a learner beside a blank voter", []leaderMod{learns(100, 0), lost("n2", 60), saved}},
 		{"a learner is silent", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 119 })}},
 		{"a learner is silent for long", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 120 })}},
-		{"a learner's node does not know yet that it was let in", []leaderMod{learns(0, 0), edit(func(f *ChangeFacts) {
-			theirs("n3", func(s *State) { s.Member, s.Claim = nil, &Claim{PeerURL: simInitial("n3")[0].PeerURL, Lost: learnerID} })(&f.Facts)
-			f.ListSince = decideNow.Add(-time.Second)
-		})}},
-		{"a learner's node lost it", []leaderMod{learns(0, 0), edit(func(f *ChangeFacts) {
-			theirs("n3", func(s *State) { s.Member, s.Claim = nil, &Claim{PeerURL: simInitial("n3")[0].PeerURL, Lost: learnerID} })(&f.Facts)
+		{"a learner's node does not know yet that it was let in", []leaderMod{learns(0, 0), lostLearner, changed(learnerKnown - time.Nanosecond)}},
+		{"a learner's node lost it", []leaderMod{learns(0, 0), lostLearner, changed(learnerKnown)}},
+		{"a learner's node lost it, and it was silent for long before", []leaderMod{learns(0, 0), lostLearner, changed(learnerKnown - time.Nanosecond), edit(func(f *ChangeFacts) {
+			f.links(learnerID).Quiet = learnerLost
 		})}},
 	}
 }

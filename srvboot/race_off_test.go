@@ -1,0 +1,5 @@
+//go:build !race
+
+package srvboot
+
+const raceDetector = false
