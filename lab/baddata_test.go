@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What may become of a node's data, one thing after the other in one rack, none of which costs an acknowledged write.
@@ -82,12 +83,25 @@ func markersLost(t *testing.T, l *Lab) {
 	l.WaitHealthy()
 }
 
-// anothersData: infra1 finds a copy of infra0's data. It starts no member with it and says whose it is.
+// anothersData: infra1 finds a copy of infra0's data, on a disk that is blank but for that, and beside its own marker. It starts no member with
+// it and says whose it is.
 func anothersData(t *testing.T, l *Lab) {
 	l.Kill("infra0", "infra1")
-	l.WipeEtcd("infra1")
+	own, err := os.ReadFile(l.marker("infra1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Wipe("infra1")
+	l.Must("infra1", "mkdir", l.node("infra1").data())
 	l.Must("infra1", "cp", "-a", filepath.Join(l.node("infra0").data(), "etcd"), filepath.Join(l.node("infra1").data(), "etcd"))
 	l.Start("infra0")
+	l.Start("infra1")
+	l.WaitStatus("infra1", "plan.reason", "which is the member of infra0")
+	l.Holds("no member runs on another's data and without a marker", time.Second, func() error { return l.idle("infra1") })
+	l.Kill("infra1")
+	if err := os.WriteFile(l.marker("infra1"), own, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	l.Start("infra1")
 	l.WaitStatus("infra1", "plan.action", "refuse")
 	l.Holds("no member runs on another's data", quiet, func() error {

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,8 +65,8 @@ func TestStaleGenesis(t *testing.T) {
 	l.WaitHealthy()
 	l.Put("new", "2")
 	l.Kill("infra2")
-	l.Wipe("infra2")
-	if err := os.Rename(stale+"-stale", stale); err != nil {
+	later := stale + "-later"
+	if err := errors.Join(os.Rename(stale, later), os.Rename(stale+"-stale", stale)); err != nil {
 		t.Fatal(err)
 	}
 	db := inodeOf(t, filepath.Join(stale, "etcd", "member", "snap", "db"))
@@ -96,4 +97,5 @@ func TestStaleGenesis(t *testing.T) {
 	}
 	t.Logf("it says: %v", l.Tool("infra2", "status"))
 	t.Logf("infra0 says: %v", l.Tool("infra0", "status"))
+	t.Run("MarkerOfAnOlderGeneration", func(t *testing.T) { olderMarker(t, l, later) })
 }

@@ -29,6 +29,7 @@ func TestBirthObstacles(t *testing.T) {
 		{"DisjointCorefiles", disjointCorefiles, "infra0", "infra1"},
 		{"PortTaken", portTaken, "infra0", "lab.test"},
 		{"Etcd10643HostsFileShadows", hostsFileShadows, "infra0", "infra1.rack1.example.com"},
+		{"Etcd15062LateName", lateName, "infra2", "infra0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -41,7 +42,9 @@ func TestBirthObstacles(t *testing.T) {
 				t.Errorf("%s gives no hint: %s", tt.at, l.StatusText(tt.at, "plan"))
 			}
 			remove()
+			removed := time.Now()
 			l.WaitHealthy()
+			t.Logf("all is well %v later", time.Since(removed).Round(10*time.Millisecond))
 			l.OneCluster()
 			l.Put("a", "b")
 			l.Get("a", "b")

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func onTrial(t *testing.T, o Options) *campaign {
 		}
 		return exempt(text)
 	}
-	c := &campaign{Lab: New(t, o), product: true, states: map[string]*state{}, acknowledged: map[string]string{}}
+	c := &campaign{Lab: New(t, o), product: true, random: rand.New(rand.NewPCG(0, 0)), states: map[string]*state{}, acknowledged: map[string]string{}}
 	c.nodes = c.Names()[:c.Lab.Nodes]
 	c.boot(t)
 	return c

@@ -2,6 +2,8 @@ package srvboot
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -226,6 +228,10 @@ func rowMember(s *situation) (Plan, bool) {
 	if d.Data != HasMember {
 		return Plan{}, false
 	}
+	if owner := s.otherOwner(); owner != "" {
+		return refuse(4, "move etcd/ back to the node it belongs to, and this node's own etcd/ here; if that is lost: mv etcd etcd.aside",
+			"etcd/ is that of member %s of cluster %s, which is the member of %s", d.MemberID, d.ClusterID, owner)
+	}
 	if d.Marker != nil {
 		return Plan{Row: 9, Action: Restart, MemberID: d.MemberID, Genesis: s.genesis(),
 			Reason: fmt.Sprintf("etcd/ holds member %s of cluster %s", d.MemberID, d.ClusterID)}, true
@@ -238,6 +244,37 @@ func rowMember(s *situation) (Plan, bool) {
 	}
 	return Plan{Row: 9, Action: Rebuild, MemberID: d.MemberID, Reason: fmt.Sprintf(
 		"genesis.json is missing, etcd/ holds member %s of cluster %s", d.MemberID, d.ClusterID)}, true
+}
+
+// otherOwner names the node whose member the log is of, by what those say who are in the cluster, if that is another node than this one.
+// Without genesis.json, and by one that was made of the log and so names no stamp, the IDs in a log match whatever they are; and two
+// machines must never run one member. It is empty when nobody says so.
+func (s *situation) otherOwner() string {
+	if s.marker.Stamp != "" {
+		return ""
+	}
+	id := s.f.Disk.MemberID
+	for _, a := range s.born {
+		if m := a.State.Member; m != nil && m.ID == id {
+			return a.Node
+		}
+		g := a.State.Accepted.Genesis
+		_, ids, err := IDs(g.Members, g.ID)
+		if err != nil {
+			continue // a marker that was rebuilt knows no members
+		}
+		for _, node := range slices.Sorted(maps.Keys(ids)) {
+			if ids[node] == id && node != s.f.Home.Node {
+				return node
+			}
+		}
+	}
+	if s.lives != nil {
+		if e, ok := s.lives.byID(id); ok && entryNode(e) != s.f.Home.Node && slices.Contains(s.askNames(), entryNode(e)) {
+			return entryNode(e)
+		}
+	}
+	return ""
 }
 
 // rowStub is row 10: a log without entry and hard state proves that its member never voted.

@@ -65,6 +65,11 @@ func own(p Phase) mod {
 	}
 }
 
+func caseID(node string) string { _, ids := caseGenesis(); return ids[node] }
+
+// n2Data has the data of n2 lie here.
+func n2Data(f *Facts) { f.Disk.MemberID = caseID("n2") }
+
 // theirs changes what a peer says.
 func theirs(node string, change func(*State)) mod {
 	return func(f *Facts) {
@@ -294,6 +299,12 @@ func decideCases() []struct {
 		{"9 restart, checks fail", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Preflight = []string{"ports-free: 2380 is held by etcd (pid 7)"} }}},
 		{"9 marker lost, nobody", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, silent("n1", "x"), silent("n2", "x")}},
 		{"9 marker lost, same genesis", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, lives}},
+		{"4 marker lost, and the data is another node's that is down", []mod{disk(HasMember), own(Running), n2Data, func(f *Facts) { f.Disk.Marker = nil },
+			theirs("n1", phase(Running)), silent("n2", "x")}},
+		{"4 marker lost, and the data is that of one that runs and joined later", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil },
+			func(f *Facts) { f.Disk.MemberID = "00000000000000aa" }, theirs("n2", serving(nil)), theirs("n2", func(s *State) { s.Member.ID = "00000000000000aa" })}},
+		{"4 another node's data, and a marker that was made of it", []mod{disk(HasMember), own(Running), n2Data,
+			marker(func(m *Marker) { m.MemberID, m.Stamp = caseID("n2"), "" }), lives}},
 		{"9 marker lost, other genesis", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, theirs("n1", successor)}},
 		{"10 stub, born", []mod{disk(Stub), own(Born)}},
 		{"10 stub, joining", []mod{disk(Stub), own(Joining)}},
