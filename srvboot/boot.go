@@ -98,7 +98,7 @@ func NewBoot(o BootOptions) *Boot {
 	}
 	b := &Boot{
 		o: o, events: make(chan func()), hints: make(chan string, 64), prompt: make(chan struct{}, 1),
-		changed: make(chan struct{}, 1), ended: make(chan struct{}), run: uuid.NewString(), peers: map[string]*peer{},
+		changed: make(chan struct{}, 1), ended: make(chan struct{}), run: uuid.NewString(), peers: map[string]*peer{}, welcomed: map[string]time.Time{},
 	}
 	b.began = time.Now()
 	b.home = o.Home()

@@ -97,17 +97,7 @@ func since(known, now time.Time) time.Time {
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
 	return ChangeFacts{Facts: b.facts(), Self: self, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
-		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome()}
-}
-
-// stillWelcome are the nodes that a person let in lately. A tombstone is a later word: a welcome takes back an earlier one.
-func (b *Boot) stillWelcome() (out []string) {
-	for node, at := range b.welcomed {
-		if time.Since(at) < orderLasts && !b.disk.Seen.Tombstones[node].Removed {
-			out = append(out, node)
-		}
-	}
-	return out
+		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome(self)}
 }
 
 // change takes a step beside the loop. The run of a node that is let in is the one whose claim led to the step.
@@ -148,8 +138,6 @@ func (b *Boot) tookStep(c Change, id, run string, err error) {
 		b.admission = &Admission{Node: c.Node, Run: run, ID: id, Genesis: *g}
 	case c.Op == RemoveMember:
 		w.saved = ""
-	case c.Op == PromoteLearner:
-		delete(b.welcomed, c.Node)
 	}
 	b.o.Log.Info("the membership changed", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.String("member_id", id))
 	b.say()

@@ -88,7 +88,7 @@ func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 	b.o.Log.Info("ordered", zap.String("op", string(o.Op)), zap.String("node", o.Node), zap.Bool("force", o.Force))
 	switch e, listed := listedNode(self.Members, o.Node); o.Op {
 	case OrderAdd, OrderReplace:
-		reply(b.welcome(o, self, listed))
+		reply(b.welcome(o, self, e, listed))
 	case OrderRemove:
 		b.remove(o, self, e, listed, reply)
 	case OrderPromote:
@@ -110,19 +110,16 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 }
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
-func (b *Boot) welcome(o Order, self MemberState, listed bool) OrderReply {
+func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool) OrderReply {
 	if o.Op == OrderAdd && listed && !b.disk.Seen.word(self.ClusterID, o.Node).Removed {
 		return OrderReply{Done: true, Text: o.Node + " is a member"}
 	}
-	if !b.bury(self, o.Node, "", false) {
+	stays := listed && o.Op == OrderAdd
+	if !b.give(self, o.Node, Tombstone{MemberID: e.ID, Welcome: !stays}) {
 		return OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"}
 	}
-	if b.welcomed == nil {
-		b.welcomed = map[string]time.Time{}
-	}
-	b.welcomed[o.Node] = time.Now()
 	b.Prompt()
-	if listed && o.Op == OrderAdd {
+	if stays {
 		return OrderReply{Done: true, Text: o.Node + " stays a member"}
 	}
 	return OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node}

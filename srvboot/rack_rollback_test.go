@@ -128,6 +128,25 @@ func TestOtherMachineIsCooledDown(t *testing.T) {
 	})
 }
 
+// TestWelcomeOutlivesItsLeader: a person lets another machine in, and another node leads before the machine is there.
+func TestWelcomeOutlivesItsLeader(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.stop("n2")
+		d := r.nodes["n2"].disk
+		d.wipe()
+		d.machine = "another"
+		if reply := r.order(Order{Op: OrderReplace, Node: "n2"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		time.Sleep(3 * time.Second) // each node asks each other one every second
+		r.leads("n1")
+		r.start("n2")
+		r.within(time.Minute, "n2 votes", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
+	})
+}
+
 // TestMovedDisk: a disk in another machine starts once a majority is sure, and alone not at all.
 func TestMovedDisk(t *testing.T) {
 	inRack(t, 3, func(r *rack) {

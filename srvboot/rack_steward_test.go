@@ -133,19 +133,31 @@ func TestDrainPassesOverASilentVoter(t *testing.T) {
 // TestWelcomeExpires: a person's word that a node may come in holds for an hour, and not once it was removed.
 func TestWelcomeExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &Boot{welcomed: map[string]time.Time{"n3": time.Now()}}
+		b := &Boot{welcomed: map[string]time.Time{}}
+		voter := MemberEntry{ID: "1", PeerURLs: []string{simInitial("n3")[0].PeerURL}}
+		b.disk.Seen.Tombstones = map[string]Tombstone{"n3": {ClusterID: "c", MemberID: voter.ID, Welcome: true}}
+		b.heardWord("n3", b.disk.Seen.Tombstones["n3"])
+		welcome := func(e MemberEntry) bool {
+			return slices.Equal(b.stillWelcome(MemberState{ClusterID: "c", Members: []MemberEntry{e}}), []string{"n3"})
+		}
 		time.Sleep(orderLasts - time.Nanosecond)
-		if got := b.stillWelcome(); !slices.Equal(got, []string{"n3"}) {
-			t.Errorf("just before the hour is over: %v", got)
+		learner := MemberEntry{ID: "2", PeerURLs: voter.PeerURLs, IsLearner: true}
+		if !welcome(voter) || !welcome(MemberEntry{}) || !welcome(learner) {
+			t.Error("not welcome just before the hour is over")
 		}
-		b.disk.Seen.Tombstones = map[string]Tombstone{"n3": {Removed: true}}
-		if got := b.stillWelcome(); len(got) > 0 {
-			t.Errorf("removed since: %v", got)
+		if learner.IsLearner = false; welcome(learner) {
+			t.Error("it has come in, and is welcome still")
 		}
-		b.disk.Seen = Seen{}
 		time.Sleep(time.Nanosecond)
-		if got := b.stillWelcome(); len(got) > 0 {
-			t.Errorf("after an hour: %v", got)
+		if welcome(voter) {
+			t.Error("welcome after an hour")
+		}
+		b.heardWord("n3", Tombstone{Welcome: true})
+		if !welcome(voter) {
+			t.Error("not welcome after a new word")
+		}
+		if b.heardWord("n3", Tombstone{Removed: true}); welcome(voter) {
+			t.Error("removed since, and welcome")
 		}
 	})
 }

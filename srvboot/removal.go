@@ -33,7 +33,7 @@ func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, rep
 		return
 	}
 	before := b.disk.Seen.word(self.ClusterID, o.Node)
-	if !b.bury(self, o.Node, e.ID, true) {
+	if !b.give(self, o.Node, Tombstone{MemberID: e.ID, Removed: true}) {
 		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
 		return
 	}
@@ -91,7 +91,7 @@ func (b *Boot) removalEnded(r *removal, err error) {
 // takeBack makes the word on a node what it was before an order that did not take place.
 func (b *Boot) takeBack(r *removal, why string) {
 	reply := OrderReply{Text: why + "; " + r.order.Node + " stays", Hint: "etcd-dns status"}
-	if !b.bury(r.self, r.order.Node, r.before.MemberID, r.before.Removed) {
+	if !b.give(r.self, r.order.Node, r.before) {
 		reply = OrderReply{Text: why + ", and seen.json cannot be written, so " + r.order.Node + " is removed when that can be done", Hint: "df -h; the log says why"}
 	}
 	r.reply(reply)

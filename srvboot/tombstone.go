@@ -1,6 +1,8 @@
 package srvboot
 
 import (
+	"time"
+
 	"go.uber.org/zap"
 )
 
@@ -13,8 +15,11 @@ type Tombstone struct {
 	Removed bool   `json:"removed"`
 	// ClusterID is the cluster that the node was removed from; the word says nothing of another one, such as a later birth's.
 	ClusterID string `json:"cluster_id"`
-	// MemberID is the member that is removed; empty when the node had none. A later member of the node is not meant.
+	// MemberID is the member that is removed or may be replaced; empty when the node had none. A later member of the node is not
+	// meant.
 	MemberID string `json:"member_id,omitempty"`
+	// Welcome says that a person lets the node in. It counts for an hour after a node first heard it, whoever leads by then.
+	Welcome bool `json:"welcome,omitempty"`
 }
 
 // wordsOn are those of the tombstones that are about a cluster.
@@ -50,10 +55,11 @@ func (s Seen) word(cluster, node string) Tombstone {
 	return Tombstone{}
 }
 
-// bury writes a word down, or takes one back. It is durable here when it returns true.
-func (b *Boot) bury(self MemberState, node, member string, removed bool) bool {
-	count := max(b.disk.Seen.word(self.ClusterID, node).Count+1, self.Commit, self.Applied)
-	return b.saveTombstones(self.ClusterID, map[string]Tombstone{node: {Count: count, Removed: removed, ClusterID: self.ClusterID, MemberID: member}})
+// give writes a new word on a node down, as that of the own member's cluster. It is durable here when it returns true.
+func (b *Boot) give(self MemberState, node string, word Tombstone) bool {
+	word.ClusterID = self.ClusterID
+	word.Count = max(b.disk.Seen.word(self.ClusterID, node).Count+1, self.Commit, self.Applied)
+	return b.saveTombstones(self.ClusterID, map[string]Tombstone{node: word})
 }
 
 // hearTombstones takes over what another node says of the own cluster, or for a node without one of the cluster that lives. A node
@@ -79,7 +85,32 @@ func (b *Boot) saveTombstones(cluster string, theirs map[string]Tombstone) bool 
 		b.o.Log.Error("cannot write seen.json", zap.Error(err))
 		return false
 	}
+	for node, word := range merged {
+		if word != b.disk.Seen.Tombstones[node] {
+			b.heardWord(node, word)
+		}
+	}
 	b.disk.Seen = next
 	b.say()
 	return true
+}
+
+// heardWord notes since when a node is welcome, or that it is not any more.
+func (b *Boot) heardWord(node string, word Tombstone) {
+	delete(b.welcomed, node)
+	if word.Welcome {
+		b.welcomed[node] = time.Now()
+	}
+}
+
+// stillWelcome are the nodes that a person let in lately, and that have not come in since.
+func (b *Boot) stillWelcome(self MemberState) (out []string) {
+	for node, at := range b.welcomed {
+		e, listed := listedNode(self.Members, node)
+		came := listed && !e.IsLearner && e.ID != b.disk.Seen.word(self.ClusterID, node).MemberID
+		if time.Since(at) < orderLasts && !came {
+			out = append(out, node)
+		}
+	}
+	return out
 }
