@@ -28,6 +28,7 @@ func TestProcesses(t *testing.T) {
 	t.Run("TwoRunsOfOneDirectory", func(t *testing.T) { secondRun(t, l) })
 	t.Run("NamesakeElsewhere", func(t *testing.T) { namesake(t, l, rack) })
 	t.Run("Etcd10002NewAddress", func(t *testing.T) { newAddress(t, l, rack) })
+	t.Run("Etcd10002ReplacedInstance", func(t *testing.T) { replacedInstance(t, l, rack) })
 }
 
 // orphan: the parent is killed while its member hangs. The next run ends the orphan before it starts another.
@@ -86,12 +87,10 @@ func namesake(t *testing.T, l *Lab, rack []string) {
 	l.WaitHealthy(rack...)
 }
 
-// newAddress: etcd-io/etcd#10002 and its like, a machine that comes back with another address while records name the old one. A
-// person changes its line on every node; names stay, so the member list does too.
-func newAddress(t *testing.T, l *Lab, rack []string) {
-	before := l.memberIDs("infra0")
-	old, now := l.Addr("infra2"), "10.0.1.99"
-	l.Kill("infra2")
+// elsewhere starts infra2 at another address, which every node's line says, and waits until all answer it.
+func (l *Lab) elsewhere(now string, rack []string) {
+	l.t.Helper()
+	old := l.Addr("infra2")
 	l.move("infra2", now)
 	for _, n := range l.Names() {
 		l.EditCorefile(n, func(s string) string { return strings.Replace(s, "infra2 "+old, "infra2 "+now, 1) })
@@ -109,6 +108,36 @@ func newAddress(t *testing.T, l *Lab, rack []string) {
 			return nil
 		})
 	}
+}
+
+// replacedInstance: etcd-io/etcd#10002 itself. The instance is another one: its disk is blank, its address new, and its name leads to the old
+// one in the resolver's cache. It does not wait for the TTL, nor for a person.
+func replacedInstance(t *testing.T, l *Lab, rack []string) {
+	before := l.memberIDs("infra0")
+	l.Wait("the resolver has the address", 2*healthyLimit, func() error {
+		if got := l.Ask(clientHost, l.Addr(resolverHost), "infra2."+l.Domain, dns.TypeA); got != l.Addr("infra2") {
+			return errorf("%s", got)
+		}
+		return nil
+	})
+	l.Kill("infra2")
+	l.Wipe("infra2")
+	began := time.Now()
+	l.elsewhere("10.0.1.98", rack)
+	l.voters(rack...)
+	t.Logf("it votes after %v", time.Since(began).Round(time.Millisecond))
+	if now := l.memberIDs("infra0")["infra2"]; now == 0 || now == before["infra2"] {
+		t.Errorf("its member was %x and is %x", before["infra2"], now)
+	}
+	l.GetAt("infra2", "kept", "1")
+}
+
+// newAddress: etcd-io/etcd#10002 and its like, a machine that comes back with another address while records name the old one. A
+// person changes its line on every node; names stay, so the member list does too.
+func newAddress(t *testing.T, l *Lab, rack []string) {
+	before := l.memberIDs("infra0")
+	l.Kill("infra2")
+	l.elsewhere("10.0.1.99", rack)
 	if after := l.memberIDs("infra0"); after["infra2"] != before["infra2"] {
 		t.Errorf("its member was %x and is %x", before["infra2"], after["infra2"])
 	}
