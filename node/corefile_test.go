@@ -115,6 +115,7 @@ func TestParseCorefileRefuses(t *testing.T) {
 		{"all digits", "infra2", "2", 7, "all digits", "such as infra0"},
 		{"label of 64", "infra2", strings.Repeat("a", 64), 7, "1 to 63 octets", "such as infra0"},
 		{"reserved suffix", "infra2", "a-peer", 7, "-peer", "such as infra0"},
+		{"no address and no name server", "node infra0 10.0.1.10\n        node infra1 10.0.1.11 fd00::11 peer 10.9.0.11\n        node infra2 10.0.1.12", "node infra0", 6, "the zone has no name server", "write ns NAME ADDRESS"},
 		{"not an address", "10.0.1.12", "10.0.1.300", 7, `"10.0.1.300" is not an IP address`, "without port"},
 		{"unspecified address", "10.0.1.12", "0.0.0.0", 7, "cannot be a node's address", "unicast"},
 		{"IPv4-mapped unspecified address", "10.0.1.12", "::ffff:0.0.0.0", 7, "::ffff:0.0.0.0 cannot be a node's address", "unicast"},

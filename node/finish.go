@@ -106,6 +106,9 @@ func (p *stanza) checkClusters() error {
 // domain, and then needs an address from one or the other. Of a name outside the zone the address is for NOTIFY alone.
 func (p *stanza) checkNameServers() error {
 	o := p.o
+	if len(o.NameServers) == 0 && !slices.ContainsFunc(o.Nodes, func(n NodeLine) bool { return len(n.Addrs) > 0 }) {
+		return p.errorf("no node line has an address, so that the zone has no name server", "write ns NAME ADDRESS for two machines whose addresses stay, or the addresses on their node lines")
+	}
 	for i := range o.NameServers {
 		s := &o.NameServers[i]
 		if !strings.Contains(strings.TrimSuffix(s.Name, "."), ".") {
