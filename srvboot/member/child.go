@@ -40,6 +40,8 @@ type child struct {
 	log     *zap.Logger
 	// died receives the reason when etcd calls Fatal on its logger; one slot, the first counts.
 	died chan error
+	// streams hears what etcd logs.
+	streams streams
 }
 
 // Main is the whole life of a member process, and returns its exit code. It reads its Spec from descriptor 3, and
@@ -161,7 +163,7 @@ func (c *child) run(ctx context.Context) error {
 	}
 	c.reports.send(report{Event: eventListening})
 	parent.etcd.Store(e)
-	err = newObserver(e, c.reports, c.log).watch(ctx)
+	err = newObserver(e, c.reports, c.log, &c.streams).watch(ctx)
 	parent.etcd.Store(nil)
 	closeEtcd(e)
 	return err

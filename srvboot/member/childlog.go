@@ -22,9 +22,10 @@ func (c *child) logger() (*zap.Logger, error) {
 		}
 	}
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(logutil.DefaultZapLoggerConfig.EncoderConfig), zapcore.Lock(os.Stderr), level)
+	both := zapcore.NewTee(core, &c.streams)
 	// grpc logs through a global of its own; etcd's main silences all but its warnings in the same way.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, os.Stderr, os.Stderr))
-	return zap.New(core, zap.AddCaller(), zap.WithFatalHook(fatalHook(c.died))), nil
+	return zap.New(both, zap.AddCaller(), zap.WithFatalHook(fatalHook(c.died))), nil
 }
 
 // fatalHook hands the reason to Main instead of calling os.Exit.

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/schema"
@@ -41,17 +40,16 @@ type observer struct {
 	lastRead atomic.Pointer[time.Time]
 	// progress is what the leader knows of the others; it belongs to watch.
 	progress progress
-	// peers are the other members that this one was connected with at the last look, which come once a second; it belongs to watch.
-	peers []string
+	streams  *streams
 	// list is the member list at the last look; it belongs to watch.
 	list listing
 	// kick asks for a sample now; one slot.
 	kick chan struct{}
 }
 
-func newObserver(e *embed.Etcd, reports *reporter, log *zap.Logger) *observer {
+func newObserver(e *embed.Etcd, reports *reporter, log *zap.Logger, s *streams) *observer {
 	database, _ := schema.ReadConsistentIndex(e.Server.Backend().ReadTx())
-	return &observer{e: e, reports: reports, log: log, list: listing{database: database}, kick: make(chan struct{}, 1)}
+	return &observer{e: e, reports: reports, log: log, streams: s, list: listing{database: database}, kick: make(chan struct{}, 1)}
 }
 
 // watch reports states until ctx ends, and returns why the server ended if it did so on its own.
@@ -98,7 +96,6 @@ func (o *observer) watch(ctx context.Context) error {
 			leader = o.e.Server.LeaderChangedNotify()
 		case <-links.C:
 			o.probe(state.Members)
-			o.peers = activePeers(prometheus.DefaultGatherer)
 			changed = false
 		case <-o.kick:
 		case <-tick.C:
@@ -190,7 +187,7 @@ func (o *observer) sample() srvboot.MemberState {
 	for _, a := range s.Alarms() {
 		state.Alarms = append(state.Alarms, fmt.Sprintf("%s at %016x", a.Alarm, a.MemberID))
 	}
-	state.Connected = o.peers
+	state.Connected = o.streams.connected()
 	state.Commit, state.Links = s.CommittedIndex(), o.progress.sample(time.Now())
 	// A learner refuses its clients' linearizable reads (etcd server/etcdserver/api/v3rpc/interceptor.go).
 	state.Serving = o.serving() && !state.IsLearner
