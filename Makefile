@@ -14,14 +14,14 @@ test:
 	@./lab/install.sh
 	@test -z "$$(gofmt -l .)" || { echo 'gofmt wants to change:'; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) test -timeout 25m ./...
+	$(GO) test -timeout 28m ./...
 
 unit:
 	$(GO) test $$($(GO) list ./... | grep -v /lab)
 
 lab:
 	@./lab/install.sh
-	$(GO) test -timeout 25m -v ./lab
+	$(GO) test -timeout 28m -v ./lab
 
 # campaign torments racks of real processes with random faults, see docs/campaign.md. The same SEED is the same sequence; FIRST goes
 # on where another run ended, STOCK=true torments stock etcd. A line of JSON for every round goes to LOG.

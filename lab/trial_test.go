@@ -95,10 +95,16 @@ type impostor struct {
 // impersonate starts a machine under a node's name, with an address of its own in place of the node's and whatever is on its disk.
 func (l *Lab) impersonate(machine, name string) *impostor {
 	l.t.Helper()
-	n := l.node(machine)
 	l.EditCorefile(machine, func(s string) string {
 		return strings.Replace(s, "node "+name+" "+l.Addr(name), "node "+name+" "+l.Addr(machine), 1)
 	})
+	return l.startAs(machine, name)
+}
+
+// startAs starts a machine under a node's name, with whatever is on its disk.
+func (l *Lab) startAs(machine, name string) *impostor {
+	l.t.Helper()
+	n := l.node(machine)
 	i := &impostor{node: n, name: name}
 	p, err := spawn(n.host, "log", append([]string{l.bin(), "run"}, i.place()...))
 	if err != nil {

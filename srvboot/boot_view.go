@@ -71,7 +71,9 @@ func bestView(f Facts, own listDate) (roster.View, Genesis) {
 	}
 	g := s.genesis()
 	if g != nil && !s.phase.unborn() && s.phase != Removed {
-		take(viewOfGenesis(f.Home, *g), *g)
+		if s.phase == Born { // a member that ran may have seen its cluster change since
+			take(viewOfGenesis(f.Home, *g), *g)
+		}
 		take(own.view(f.Home, *g), *g)
 	}
 	for _, a := range s.born {

@@ -163,6 +163,14 @@ func seen(node string, s Sighting) mod {
 	return theirs(node, func(st *State) { st.Seen = map[string]Sighting{"n0": s} })
 }
 
+// connectedWithUs has a node's member say that it is connected with this node's.
+func connectedWithUs(node string) mod {
+	return func(f *Facts) {
+		theirs(node, serving(nil))(f)
+		theirs(node, func(s *State) { s.Member.Connected = []string{caseID("n0")} })(f)
+	}
+}
+
 func told(f *Facts)    { f.ToldRemoved = true }
 func learner(f *Facts) { f.Disk.Marker.Learner = true }
 
@@ -286,7 +294,16 @@ func decideCases() []struct {
 		{"9 another one runs on an older disk", []mod{disk(HasMember), own(Running), lives, older1}},
 		{"9 another machine, nobody answers", []mod{disk(HasMember), own(Running), moved, silent("n1", "x"), silent("n2", "x")}},
 		{"9 another machine, others have just started", []mod{disk(HasMember), own(Running), moved, quiet(9, 3)}},
-		{"9 another machine, a majority is sure", []mod{disk(HasMember), own(Running), moved, quiet(10, 3)}},
+		{"9 another machine, one of two is sure", []mod{disk(HasMember), own(Running), moved, quiet(10, 3)}},
+		{"9 another machine, one of two is sure and the other silent", []mod{disk(HasMember), own(Running), moved, quiet(60, 60), silent("n2", "x")}},
+		{"9 another machine, both others are sure", []mod{disk(HasMember), own(Running), moved, quiet(10, 10)}},
+		{"9 another machine, both others are sure, and one is connected with it", []mod{disk(HasMember), own(Running), moved, quiet(10, 10), connectedWithUs("n2")}},
+		{"9 restart, and somebody is connected with a run that is not this one", []mod{disk(HasMember), own(Running), quiet(60, 0), connectedWithUs("n2")}},
+		{"9 restart, and the connection is with this run, whose member died", []mod{disk(HasMember), own(Running), quiet(60, 0), connectedWithUs("n2"),
+			theirs("n2", func(s *State) { s.Seen = map[string]Sighting{"n0": {Boot: "boot"}} }), func(f *Facts) { f.Disk.Identity.Boot = "boot" }}},
+		{"9 restart, and somebody says that it is connected with a run of which nobody has heard for long", []mod{disk(HasMember), own(Running), quiet(60, 60), connectedWithUs("n2")}},
+		{"9 restart, one of two others has not answered for a second", []mod{disk(HasMember), own(Running), silent("n2", "x"), began(time.Second - 1)}},
+		{"9 restart, one of two others has not answered, for longer", []mod{disk(HasMember), own(Running), silent("n2", "x"), began(time.Second)}},
 		{"9 another machine, the leader has a stream to it", []mod{disk(HasMember), own(Running), moved, quiet(60, 60), serves, func(f *Facts) {
 			_, ids := caseGenesis()
 			theirs("n1", func(s *State) { s.Member.Links = []Link{{ID: ids["n0"], Quiet: 4}} })(f)

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -55,7 +56,8 @@ func (mut memberMutant) reconcile(f ChangeFacts) NextChange {
 			}
 		}
 	}
-	if mut.noQuorum { // a member of nobody makes three of two
+	if mut.noQuorum { // a member of nobody makes three of two, and who cannot be asked is passed over
+		f.Welcomed = slices.Concat(f.Welcomed, slices.Collect(maps.Keys(f.Peers)))
 		f.Self.Members = append(slices.Clone(f.Self.Members), MemberEntry{ID: "ff", PeerURLs: []string{"https://nobody.example.com:2380"}})
 		f.Self.Links = append(f.Self.Links, Link{ID: "ff"})
 	}

@@ -240,7 +240,7 @@ func (w *mworld) facts(i int) Facts {
 	if d.Marker == nil && d.Data != None {
 		d.Evidence = []string{"etcd/"}
 	}
-	f := Facts{Now: modelTime, Home: w.home(i), Disk: d, Run: w.run(i), Began: modelTime, ToldRemoved: s.told, Peers: map[string]Answer{}}
+	f := Facts{Now: modelTime, Home: w.home(i), Disk: d, Run: w.run(i), Began: modelTime.Add(-hearAllFor), ToldRemoved: s.told, Peers: map[string]Answer{}}
 	if s.patient {
 		f.Began = modelTime.Add(-hearFor)
 	}

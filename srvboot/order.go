@@ -78,7 +78,11 @@ func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 		reply(OrderReply{Text: "no member leads, so the membership cannot change", Hint: "etcd-dns status"})
 		return
 	case self.Leader != self.ID:
-		e, _ := (&living{List: self.Members}).byID(self.Leader)
+		e, listed := (&living{List: self.Members}).byID(self.Leader)
+		if !listed {
+			reply(OrderReply{Text: "the membership is changing", Hint: "try again in a moment"})
+			return
+		}
 		reply(OrderReply{Leader: entryNode(e)})
 		return
 	case b.steward.busy:
@@ -114,8 +118,11 @@ func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool) Or
 	if o.Op == OrderAdd && listed && !b.disk.Seen.word(self.ClusterID, o.Node).Removed {
 		return OrderReply{Done: true, Text: o.Node + " is a member"}
 	}
-	stays := listed && o.Op == OrderAdd
-	if !b.give(self, o.Node, Tombstone{MemberID: e.ID, Welcome: !stays}) {
+	stays, word := listed && o.Op == OrderAdd, Tombstone{MemberID: e.ID}
+	if !stays {
+		word.Welcome = time.Now().Add(orderLasts).Unix()
+	}
+	if !b.give(self, o.Node, word) {
 		return OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"}
 	}
 	b.Prompt()

@@ -128,8 +128,14 @@ func TestOtherMachineIsCooledDown(t *testing.T) {
 	})
 }
 
-// TestWelcomeOutlivesItsLeader: a person lets another machine in, and another node leads before the machine is there.
+// TestWelcomeOutlivesItsLeader: a person lets another machine in, and another node leads before the machine is there; or all
+// others start again.
 func TestWelcomeOutlivesItsLeader(t *testing.T) {
+	t.Run("another leads", func(t *testing.T) { welcomeLasts(t, false) })
+	t.Run("all start again", func(t *testing.T) { welcomeLasts(t, true) })
+}
+
+func welcomeLasts(t *testing.T, restart bool) {
 	inRack(t, 3, func(r *rack) {
 		born3(r)
 		r.settled()
@@ -142,6 +148,11 @@ func TestWelcomeOutlivesItsLeader(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second) // each node asks each other one every second
 		r.leads("n1")
+		if restart {
+			r.stop("n0", "n1")
+			r.start("n0", "n1")
+			r.within(time.Minute, "two run", r.running("n0", "n1"))
+		}
 		r.start("n2")
 		r.within(time.Minute, "n2 votes", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
 	})

@@ -133,31 +133,50 @@ func TestDrainPassesOverASilentVoter(t *testing.T) {
 // TestWelcomeExpires: a person's word that a node may come in holds for an hour, and not once it was removed.
 func TestWelcomeExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &Boot{welcomed: map[string]time.Time{}}
+		b := &Boot{welcomed: map[string]time.Time{}, began: time.Now()}
 		voter := MemberEntry{ID: "1", PeerURLs: []string{simInitial("n3")[0].PeerURL}}
-		b.disk.Seen.Tombstones = map[string]Tombstone{"n3": {ClusterID: "c", MemberID: voter.ID, Welcome: true}}
-		b.heardWord("n3", b.disk.Seen.Tombstones["n3"])
+		learner := MemberEntry{ID: "2", PeerURLs: voter.PeerURLs, IsLearner: true}
+		later := MemberEntry{ID: "2", PeerURLs: voter.PeerURLs}
+		word := func(w Tombstone) {
+			b.disk.Seen.Tombstones = map[string]Tombstone{"n3": w}
+			b.heardWord("n3", w)
+		}
 		welcome := func(e MemberEntry) bool {
 			return slices.Equal(b.stillWelcome(MemberState{ClusterID: "c", Members: []MemberEntry{e}}), []string{"n3"})
 		}
+		word(Tombstone{ClusterID: "c", MemberID: voter.ID, Welcome: time.Now().Add(orderLasts).Unix()})
 		time.Sleep(orderLasts - time.Nanosecond)
-		learner := MemberEntry{ID: "2", PeerURLs: voter.PeerURLs, IsLearner: true}
 		if !welcome(voter) || !welcome(MemberEntry{}) || !welcome(learner) {
 			t.Error("not welcome just before the hour is over")
 		}
-		if learner.IsLearner = false; welcome(learner) {
+		if welcome(later) {
 			t.Error("it has come in, and is welcome still")
 		}
 		time.Sleep(time.Nanosecond)
 		if welcome(voter) {
 			t.Error("welcome after an hour")
 		}
-		b.heardWord("n3", Tombstone{Welcome: true})
+		word(Tombstone{ClusterID: "c", MemberID: voter.ID, Welcome: time.Now().Unix()})
+		if welcome(voter) {
+			t.Error("a word of more than an hour ago was heard only now, and counts")
+		}
+		word(Tombstone{ClusterID: "c", MemberID: voter.ID, Welcome: time.Now().Add(24 * time.Hour).Unix()}) // by a clock that is ahead
+		time.Sleep(orderLasts - time.Nanosecond)
 		if !welcome(voter) {
 			t.Error("not welcome after a new word")
 		}
-		if b.heardWord("n3", Tombstone{Removed: true}); welcome(voter) {
+		time.Sleep(time.Nanosecond)
+		if welcome(voter) {
+			t.Error("welcome for longer than an hour, by a clock that is wrong")
+		}
+		word(Tombstone{ClusterID: "c", Removed: true})
+		if welcome(voter) {
 			t.Error("removed since, and welcome")
+		}
+		clear(b.welcomed) // the node has started again
+		b.began = time.Now()
+		if b.disk.Seen.Tombstones["n3"] = (Tombstone{ClusterID: "c", Welcome: time.Now().Add(time.Minute).Unix()}); !welcome(learner) {
+			t.Error("forgotten by a restart")
 		}
 	})
 }

@@ -15,6 +15,8 @@ const (
 	saveFrom = 1
 	// settleFor is how long no membership has changed before a voter is removed.
 	settleFor = 10 * time.Second
+	// connectedFor is how long an answer counts that says whom a member is connected with; nodes ask each other every second.
+	connectedFor = 3 * time.Second
 	// otherMachine is how long a claim from another machine than the remembered one waits for a person.
 	otherMachine = 5 * time.Minute
 	// learnerLost is for how many seconds a learner may be silent before it is removed.
@@ -227,6 +229,8 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 		return fmt.Sprintf("the membership changed less than %s ago", settleFor)
 	case r.connectedWith(e.ID) != "":
 		return fmt.Sprintf("%s is still connected with it, so another machine runs under the name %s", r.connectedWith(e.ID), a.Node)
+	case !welcome && r.unasked(e.ID) != "":
+		return fmt.Sprintf("%s may still be connected with it, and does not say; if nothing runs there: etcd-dns member replace %s", r.unasked(e.ID), a.Node)
 	case !welcome && remembered != "" && remembered != a.State.Machine && (!claimed || f.Now.Sub(since) < otherMachine):
 		return fmt.Sprintf("%s is on machine %s now, and was on %s, as %s remembers: it is let in after %s, or at once by: etcd-dns member replace %s", a.Node, a.State.Machine,
 			remembered, by, otherMachine, a.Node)
@@ -266,8 +270,23 @@ func (r *reconciler) connected(but string) int {
 // a wire may be cut between these two (R10 c).
 func (r *reconciler) connectedWith(id string) string {
 	for _, a := range r.s.fresh {
-		if m := a.State.Member; m != nil && m.ID != id && slices.Contains(m.Connected, id) {
+		if connects(a, id) {
 			return a.Node
+		}
+	}
+	return ""
+}
+
+// unasked names the node of a voter that the leader hears, and that cannot be asked whether it is connected with another one.
+func (r *reconciler) unasked(id string) string {
+	for _, e := range r.f.Self.Members {
+		l, linked := r.link(e.ID)
+		if e.IsLearner || e.ID == id || !linked || l.Quiet > 0 {
+			continue
+		}
+		a, heard := r.answer(entryNode(e))
+		if !heard || a.State.Member == nil || !a.Fresh(r.f.Now, connectedFor) {
+			return entryNode(e)
 		}
 	}
 	return ""

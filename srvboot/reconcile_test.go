@@ -159,6 +159,11 @@ func reconcileCases() []struct {
 		{"two of five are blank, the first one's snapshot is taken", []leaderMod{edit(func(f *ChangeFacts) {
 			f.Self.Members = append(f.Self.Members, MemberEntry{ID: "a", PeerURLs: []string{simInitial("n4")[0].PeerURL}}, MemberEntry{ID: "b", PeerURLs: []string{simInitial("n5")[0].PeerURL}})
 			f.Self.Links = append(f.Self.Links, Link{ID: "a"}, Link{ID: "b"})
+			for node, id := range map[string]string{"n4": "a", "n5": "b"} {
+				a := f.Peers["n1"]
+				a.Node, a.State.Node, a.State.Member = node, node, &MemberState{ID: id}
+				f.Peers[node] = a
+			}
 		}), lost("n1", 4), lost("n2", 4), edit(func(f *ChangeFacts) { f.Saved = ids["n1"] })}},
 		{"two of three are blank", []leaderMod{lost("n1", 60), lost("n2", 60), saved}},
 		{"a blank machine under a known name", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
@@ -178,6 +183,21 @@ func reconcileCases() []struct {
 			theirs("n1", func(s *State) { s.Seen = map[string]Sighting{"n2": {MemberID: "1", Machine: "m9"}} })(&f.Facts)
 		})}},
 		{"a blank node whose voter another one is connected with", []leaderMod{lost("n2", 60), saved, connected("n1", "n2")}},
+		{"a blank node, and a voter that may be connected with its member is not heard", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { silent("n1", "x")(&f.Facts) })}},
+		{"a blank node, and the last answer of a voter is three seconds old", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			a := f.Peers["n1"]
+			a.At = decideNow.Add(-3 * time.Second)
+			f.Peers["n1"] = a
+		})}},
+		{"a blank node, and the last answer of a voter is older than three seconds", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			a := f.Peers["n1"]
+			a.At = decideNow.Add(-3*time.Second - 1)
+			f.Peers["n1"] = a
+		})}},
+		{"a blank node, a voter is not heard, and a person lets it in", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
+			silent("n1", "x")(&f.Facts)
+			f.Welcomed = []string{"n2"}
+		})}},
 		{"the same, and a person lets it in", []leaderMod{lost("n2", 60), saved, connected("n1", "n2"), edit(func(f *ChangeFacts) { f.Welcomed = []string{"n2"} })}},
 		{"a blank node, no snapshot could be taken, and a person lets it in", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) {
 			f.NoSnapshot, f.Welcomed = "no space left on device", []string{"n2"}

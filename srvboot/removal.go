@@ -78,8 +78,10 @@ func (b *Boot) attend(now time.Time) {
 
 // removalEnded answers when etcd has.
 func (b *Boot) removalEnded(r *removal, err error) {
+	now, ok := b.member.state()
+	_, listed := (&living{List: now.Members}).byID(r.member.ID)
 	switch {
-	case err == nil:
+	case err == nil || ok && len(now.Members) > 0 && !listed: // or somebody else was first
 		r.reply(OrderReply{Done: true, Text: r.order.Node + ": " + done[RemoveMember]})
 	case errors.Is(err, ErrRefused):
 		b.takeBack(r, err.Error())

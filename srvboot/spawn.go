@@ -10,6 +10,8 @@ import (
 const (
 	// hearFor is how long a member of several waits at its start for a majority to say what it remembers (R9).
 	hearFor = 10 * time.Second
+	// hearAllFor is how long it waits for all: who is connected with a copy of it may be the last one to answer.
+	hearAllFor = time.Second
 	// quietElsewhere is for how many seconds a node must have heard of no run on another machine.
 	quietElsewhere = 10
 )
@@ -25,7 +27,7 @@ func (s *situation) spawnable(p Plan) Plan {
 	if p.Action != New && p.Action != Restart && p.Action != Existing {
 		return p
 	}
-	for _, check := range [...]func(*situation) (Plan, bool){elsewhere, heard, olderElsewhere} {
+	for _, check := range [...]func(*situation) (Plan, bool){elsewhere, heard, twice, olderElsewhere} {
 		if w, blocked := check(s); blocked {
 			w.Row, w.Reason = p.Row, p.Reason+", but "+w.Reason
 			return w
@@ -69,8 +71,8 @@ func (s *situation) electorate() []string {
 	return names
 }
 
-// heard holds a member of several back until a majority, this node included, said what it remembers of it, or for ten
-// seconds: then it may start, since what speaks against it stops it later (Boot.watch), and alone it is no quorum.
+// heard holds a member of several back until all said what they remember of it, after a second until a majority did, this node
+// included, and for ten seconds at most: then it may start, since what speaks against it stops it later (Boot.watch), and alone it is no quorum.
 func heard(s *situation) (Plan, bool) {
 	var missing []string
 	names := s.electorate()
@@ -80,7 +82,9 @@ func heard(s *situation) (Plan, bool) {
 			missing = append(missing, n)
 		}
 	}
-	if len(names) < 2 || len(names)-len(missing) >= quorum(len(names)) || s.f.Now.Sub(s.f.Began) >= hearFor {
+	waited := s.f.Now.Sub(s.f.Began)
+	enough := len(missing) == 0 || len(names)-len(missing) >= quorum(len(names)) && waited >= hearAllFor
+	if len(names) < 2 || enough || waited >= hearFor {
 		return Plan{}, false
 	}
 	return wait(0, "a majority of its cluster has to say first what it remembers of this node (or %s pass); no answer of %s yet",
@@ -97,39 +101,58 @@ func olderElsewhere(s *situation) (Plan, bool) {
 		hint("etcd-dns status, on " + node).waitsFor(node), true
 }
 
-// elsewhere holds a disk back that comes from another machine until a majority is sure that nothing runs there any more:
-// the disk may be a copy.
+// elsewhere holds a disk back that comes from another machine: it may be a copy, and the original may run. It does not when so many
+// others are sure that those who are left are no quorum with it, and nobody doubts it.
 func elsewhere(s *situation) (Plan, bool) {
 	id := s.f.Disk.Identity
 	if id.MovedFrom == "" || s.f.Moved {
 		return Plan{}, false
 	}
-	names, sure := s.electorate(), 1
+	names, sure := s.electorate(), 0
+	needed := len(names) - quorum(len(names)) + 1
 	var why []string
 	for _, a := range s.fresh {
 		switch {
 		case hearsOf(a, s.memberID()):
 			why = append(why, a.Node+" hears of a member that runs under its ID")
-			sure -= len(names)
-		case slices.Contains(names, a.Node) && a.State.Quiet >= quietElsewhere:
-			sure++
-		case slices.Contains(names, a.Node):
+		case !slices.Contains(names, a.Node):
+		case a.State.Quiet < quietElsewhere:
 			why = append(why, fmt.Sprintf("%s has heard of no such run for %d s", a.Node, a.State.Quiet))
+		default:
+			sure++
 		}
 	}
-	if sure >= quorum(len(names)) && len(names) > 1 {
+	if sure >= needed && len(why) == 0 && len(names) > 1 {
 		return Plan{}, false
 	}
-	text := fmt.Sprintf("this is machine %s, and the disk comes from machine %s: a majority has to be sure for %d s that the member does not run there any more",
-		id.Machine, id.MovedFrom, quietElsewhere)
+	text := fmt.Sprintf("this is machine %s, and the disk comes from machine %s: %d other members' nodes have to be sure for %d s that the member does not run there any more, and %d are",
+		id.Machine, id.MovedFrom, needed, quietElsewhere, sure)
 	if len(why) > 0 {
 		text += "; " + strings.Join(why, ", ")
 	}
 	return wait(0, "%s", text).hint("if nothing runs there: etcd-dns run --moved").waitsFor(names...), true
 }
 
-// hearsOf reports whether a node's member leads and has a stream to the member id.
+// twice holds a member back while another one is connected with it and hears of a run that is not this one: this disk, or the machine
+// with it, is a copy, and the original runs. A run that has just ended passes: its connections end with it.
+func twice(s *situation) (Plan, bool) {
+	for _, a := range s.fresh {
+		if a.State.Quiet < quietElsewhere && a.State.Seen[s.f.Home.Node].Boot != s.f.Disk.Identity.Boot && connects(a, s.memberID()) {
+			return wait(0, "%s is connected with member %s, which runs elsewhere", a.Node, s.memberID()).
+				hint("stop the other machine; which of the two has the later data: etcd-dns status on " + a.Node).waitsFor(a.Node), true
+		}
+	}
+	return Plan{}, false
+}
+
+// hearsOf reports whether a node's member leads and has a stream to the member id, or is connected with it.
 func hearsOf(a Answer, id string) bool {
 	m := a.State.Member
-	return m != nil && slices.ContainsFunc(m.Links, func(l Link) bool { return l.ID == id && l.Quiet < quietFor })
+	return connects(a, id) || m != nil && slices.ContainsFunc(m.Links, func(l Link) bool { return l.ID == id && l.Quiet < quietFor })
+}
+
+// connects reports whether a node's member says that it is connected with the member id.
+func connects(a Answer, id string) bool {
+	m := a.State.Member
+	return id != "" && m != nil && m.ID != id && slices.Contains(m.Connected, id)
 }

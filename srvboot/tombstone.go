@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,8 +19,8 @@ type Tombstone struct {
 	// MemberID is the member that is removed or may be replaced; empty when the node had none. A later member of the node is not
 	// meant.
 	MemberID string `json:"member_id,omitempty"`
-	// Welcome says that a person lets the node in. It counts for an hour after a node first heard it, whoever leads by then.
-	Welcome bool `json:"welcome,omitempty"`
+	// Welcome is until when a person lets the node in, in seconds since 1970 by the clock of the leader that was told, 0 for not.
+	Welcome int64 `json:"welcome,omitempty"`
 }
 
 // wordsOn are those of the tombstones that are about a cluster.
@@ -98,19 +99,26 @@ func (b *Boot) saveTombstones(cluster string, theirs map[string]Tombstone) bool 
 // heardWord notes since when a node is welcome, or that it is not any more.
 func (b *Boot) heardWord(node string, word Tombstone) {
 	delete(b.welcomed, node)
-	if word.Welcome {
+	if word.Welcome > 0 {
 		b.welcomed[node] = time.Now()
 	}
 }
 
-// stillWelcome are the nodes that a person let in lately, and that have not come in since.
+// stillWelcome are the nodes, sorted, that a person let in lately, and that have not come in since. A clock may be wrong, so that a word
+// counts for an hour at most also from when this run of the node knows it.
 func (b *Boot) stillWelcome(self MemberState) (out []string) {
-	for node, at := range b.welcomed {
+	now := time.Now()
+	for node, word := range wordsOn(self.ClusterID, b.disk.Seen.Tombstones) {
+		known, heard := b.welcomed[node]
+		if !heard {
+			known = b.began
+		}
 		e, listed := listedNode(self.Members, node)
-		came := listed && !e.IsLearner && e.ID != b.disk.Seen.word(self.ClusterID, node).MemberID
-		if time.Since(at) < orderLasts && !came {
+		came := listed && !e.IsLearner && e.ID != word.MemberID
+		if !came && now.Unix() < word.Welcome && now.Sub(known) < orderLasts {
 			out = append(out, node)
 		}
 	}
+	slices.Sort(out)
 	return out
 }

@@ -33,3 +33,17 @@ func TestBlankNodeTakesNoListOfTheBirth(t *testing.T) {
 		})
 	}
 }
+
+// TestBirthListIsNotOfNow: a node whose member ran, and that starts again alone, knows with whom its cluster began, and not who is in it
+// now; only a born one, whose member has not run, does.
+func TestBirthListIsNotOfNow(t *testing.T) {
+	for phase, want := range map[Phase]roster.Knowledge{Born: roster.Born, Running: roster.Unknown, Joining: roster.Unknown} {
+		f := caseFacts()
+		for _, m := range []mod{disk(HasMember), own(phase), silent("n1", "timeout"), silent("n2", "timeout")} {
+			m(&f)
+		}
+		if v, _ := bestView(f, listDate{}); v.Knowledge != want {
+			t.Errorf("%s: %+v", phase, v)
+		}
+	}
+}
