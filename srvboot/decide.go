@@ -255,8 +255,14 @@ func (s *situation) otherOwner() string {
 	}
 	id := s.f.Disk.MemberID
 	for _, a := range s.born {
-		if m := a.State.Member; m != nil && m.ID == id {
-			return a.Node
+		if m := a.State.Member; m != nil {
+			if m.ID == id {
+				return a.Node
+			}
+			// Old or new, a list says whose an ID is.
+			if e, ok := (&living{List: m.Members}).byID(id); ok && entryNode(e) != s.f.Home.Node {
+				return entryNode(e)
+			}
 		}
 		g := a.State.Accepted.Genesis
 		_, ids, err := IDs(g.Members, g.ID)
@@ -267,11 +273,6 @@ func (s *situation) otherOwner() string {
 			if ids[node] == id && node != s.f.Home.Node {
 				return node
 			}
-		}
-	}
-	if s.lives != nil {
-		if e, ok := s.lives.byID(id); ok && entryNode(e) != s.f.Home.Node && slices.Contains(s.askNames(), entryNode(e)) {
-			return entryNode(e)
 		}
 	}
 	return ""

@@ -144,6 +144,12 @@ func stranger(node string) mod {
 	return func(f *Facts) { f.Peers[node] = Answer{Node: node, Err: "n9 answers there", Stranger: true} }
 }
 
+// renewed2 has n2's member be a later one.
+func renewed2(l []MemberEntry) []MemberEntry {
+	l[2].ID = "00000000000000aa"
+	return l
+}
+
 func without0(l []MemberEntry) []MemberEntry { return l[1:] }
 func learner0(l []MemberEntry) []MemberEntry {
 	l[0].ID, l[0].IsLearner, l[0].Name = "00000000000000aa", true, ""
@@ -301,7 +307,9 @@ func decideCases() []struct {
 		{"9 restart, and somebody is connected with a run that is not this one", []mod{disk(HasMember), own(Running), quiet(60, 0), connectedWithUs("n2")}},
 		{"9 restart, and the connection is with this run, whose member died", []mod{disk(HasMember), own(Running), quiet(60, 0), connectedWithUs("n2"),
 			theirs("n2", func(s *State) { s.Seen = map[string]Sighting{"n0": {Boot: "boot"}} }), func(f *Facts) { f.Disk.Identity.Boot = "boot" }}},
-		{"9 restart, and somebody says that it is connected with a run of which nobody has heard for long", []mod{disk(HasMember), own(Running), quiet(60, 60), connectedWithUs("n2")}},
+		{"9 restart, and somebody is connected with a run of which nobody has heard for long", []mod{disk(HasMember), own(Running), quiet(60, 60), connectedWithUs("n2")}},
+		{"9 the same, but that member hangs", []mod{disk(HasMember), own(Running), quiet(60, 60), connectedWithUs("n2"), theirs("n2", func(s *State) { s.Member.Hung = true })}},
+		{"9 the same, by the operator's word", []mod{disk(HasMember), own(Running), quiet(60, 60), connectedWithUs("n2"), func(f *Facts) { f.Moved = true }}},
 		{"9 restart, one of two others has not answered for a second", []mod{disk(HasMember), own(Running), silent("n2", "x"), began(time.Second - 1)}},
 		{"9 restart, one of two others has not answered, for longer", []mod{disk(HasMember), own(Running), silent("n2", "x"), began(time.Second)}},
 		{"9 another machine, the leader has a stream to it", []mod{disk(HasMember), own(Running), moved, quiet(60, 60), serves, func(f *Facts) {
@@ -320,6 +328,10 @@ func decideCases() []struct {
 			theirs("n1", phase(Running)), silent("n2", "x")}},
 		{"4 marker lost, and the data is that of one that runs and joined later", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil },
 			func(f *Facts) { f.Disk.MemberID = "00000000000000aa" }, theirs("n2", serving(nil)), theirs("n2", func(s *State) { s.Member.ID = "00000000000000aa" })}},
+		{"4 marker lost, and the data is that of one that is down, by the list of one without a quorum", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil },
+			func(f *Facts) { f.Disk.MemberID = "00000000000000aa" }, silent("n2", "x"), theirs("n1", serving(renewed2)), theirs("n1", func(s *State) {
+				s.Member.Serving, s.Accepted.Genesis.Members = false, nil
+			})}},
 		{"4 another node's data, and a marker that was made of it", []mod{disk(HasMember), own(Running), n2Data,
 			marker(func(m *Marker) { m.MemberID, m.Stamp = caseID("n2"), "" }), lives}},
 		{"9 marker lost, other genesis", []mod{disk(HasMember), own(Running), func(f *Facts) { f.Disk.Marker = nil }, theirs("n1", successor)}},

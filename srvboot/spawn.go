@@ -133,13 +133,17 @@ func elsewhere(s *situation) (Plan, bool) {
 	return wait(0, "%s", text).hint("if nothing runs there: etcd-dns run --moved").waitsFor(names...), true
 }
 
-// twice holds a member back while another one is connected with it and hears of a run that is not this one: this disk, or the machine
-// with it, is a copy, and the original runs. A run that has just ended passes: its connections end with it.
+// twice holds a member back while another one is connected with it and has seen no run of it later than an earlier one: this disk, or the
+// machine with it, is a copy, and the original runs. A run that has just ended passes: its connections end with it. How long the other has
+// heard nothing of the run says nothing, for it may look for the original at the copy's address.
 func twice(s *situation) (Plan, bool) {
+	if s.f.Moved {
+		return Plan{}, false
+	}
 	for _, a := range s.fresh {
-		if a.State.Quiet < quietElsewhere && a.State.Seen[s.f.Home.Node].Boot != s.f.Disk.Identity.Boot && connects(a, s.memberID()) {
+		if a.State.Seen[s.f.Home.Node].Boot != s.f.Disk.Identity.Boot && connects(a, s.memberID()) {
 			return wait(0, "%s is connected with member %s, which runs elsewhere", a.Node, s.memberID()).
-				hint("stop the other machine; which of the two has the later data: etcd-dns status on " + a.Node).waitsFor(a.Node), true
+				hint("stop the machine with the older data, see etcd-dns status on " + a.Node + "; if nothing runs there: etcd-dns run --moved").waitsFor(a.Node), true
 		}
 	}
 	return Plan{}, false
@@ -151,8 +155,8 @@ func hearsOf(a Answer, id string) bool {
 	return connects(a, id) || m != nil && slices.ContainsFunc(m.Links, func(l Link) bool { return l.ID == id && l.Quiet < quietFor })
 }
 
-// connects reports whether a node's member says that it is connected with the member id.
+// connects reports whether a node's member says that it is connected with the member id. What one that hangs said last is too old.
 func connects(a Answer, id string) bool {
 	m := a.State.Member
-	return id != "" && m != nil && m.ID != id && slices.Contains(m.Connected, id)
+	return id != "" && m != nil && !m.Hung && m.ID != id && slices.Contains(m.Connected, id)
 }
