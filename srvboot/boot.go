@@ -82,7 +82,7 @@ type Boot struct {
 	removed   bool                 // the member of this data ended once because its cluster removed it
 }
 
-// said is what HandleState answers from: a state, and what is remembered of those who ask: when a member of theirs was
+// said is what HandleState answers from: a state, and what is remembered of the others: when a member of theirs was
 // last heard to run, which counts from since.
 type said struct {
 	state State

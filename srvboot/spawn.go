@@ -87,8 +87,8 @@ func heard(s *situation) (Plan, bool) {
 	if len(names) < 2 || enough || waited >= hearFor {
 		return Plan{}, false
 	}
-	return wait(0, "a majority of its cluster has to say first what it remembers of this node (or %s pass); no answer of %s yet",
-		hearFor, strings.Join(missing, ", ")).waitsFor(missing...), true
+	return wait(0, "its cluster has to say first what it remembers of this node (all within %s, then a majority within %s); no answer of %s yet",
+		hearAllFor, hearFor, strings.Join(missing, ", ")).waitsFor(missing...), true
 }
 
 // olderElsewhere does not lend a quorum to a member that runs on an older disk.

@@ -139,19 +139,8 @@ func (d *Disk) SetAside(why string) (path string, err error) {
 // SetAsideStart keeps what a first start that was cut off before its log has left (DiskFacts.CutOff), as SetAside does, and
 // leaves the stamp: the next start is a first one still.
 func (d *Disk) SetAsideStart(why string) (path string, err error) {
-	info, err := os.Lstat(d.EtcdDir())
-	if err != nil {
-		return "", fmt.Errorf("set aside a start: %w", err)
-	}
-	inPlace, err := d.mustStay(info)
-	if err != nil {
-		return "", fmt.Errorf("set aside a start: %w", err)
-	}
-	to := d.EtcdDir() + "."
-	if inPlace {
-		to = d.EtcdDir() + "/"
-	}
-	path, err = unusedPath(to + asideName(why))
+	// Within etcd/, as for a mount: nothing has to change its disk, and what counts there leaves it out (etcdEntries).
+	path, err = unusedPath(filepath.Join(d.EtcdDir(), asideName(why)))
 	if err == nil {
 		err = moveEntries(d.EtcdDir(), path, memberDirName)
 	}
