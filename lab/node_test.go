@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -133,12 +134,16 @@ func (l *Lab) PID(name string) int {
 	return n.proc.cmd.Process.Pid
 }
 
-// MemberPID is the process that has a node's etcd data open, 0 when none has: a child that was only started ahead of
-// time is no member yet.
+// MemberPID is the member process that has a node's etcd data open, 0 when none has: a child that was only started ahead of
+// time is no member yet, and a parent that has it open only reads what is there.
 func (l *Lab) MemberPID(name string) int {
 	l.t.Helper()
 	data := filepath.Join(l.node(name).data(), "etcd") + "/"
 	for _, pid := range l.pids(name) {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil || !slices.Contains(strings.Split(string(line), "\x00"), "run-member") {
+			continue
+		}
 		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 		for _, f := range files {
 			if to, err := os.Readlink(f); err == nil && strings.HasPrefix(to, data) && strings.Contains(to, "/member/") {
