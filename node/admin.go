@@ -32,7 +32,7 @@ const (
 
 // booter is what the admin port needs of srvboot.Boot.
 type booter interface {
-	HandleState(from string) srvboot.State
+	HandleState(from string, news srvboot.News) srvboot.State
 	HandlePrepare(ctx context.Context, from string, req srvboot.Prepare) (srvboot.Reply, error)
 	HandleAccept(ctx context.Context, from string, req srvboot.Accept) (srvboot.Reply, error)
 	HandleOrder(ctx context.Context, o srvboot.Order) (srvboot.OrderReply, error)
@@ -46,6 +46,8 @@ type admin struct {
 	bundle string
 	tls    *tls.Config
 	boot   booter
+	// hear is told what a node that asks says of its list.
+	hear   func(from string, news srvboot.News)
 	status func() Status
 	// zone returns what this node serves of a zone, by its absolute name; false if it serves no such zone, and then
 	// zones names all that it does.
@@ -66,8 +68,11 @@ func (a *admin) peerHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
 		if from, ok := a.caller(w, r); ok {
-			s := a.boot.HandleState(from)
-			if theirs := r.URL.Query().Get("corefile"); theirs != "" && theirs != s.Corefile {
+			says := r.URL.Query()
+			news, _ := srvboot.ParseNews(says.Get("list")) // older nodes say nothing of it
+			a.hear(from, news)
+			s := a.boot.HandleState(from, news)
+			if theirs := says.Get("corefile"); theirs != "" && theirs != s.Corefile {
 				s.Lines = a.lines()
 			}
 			reply(w, s)

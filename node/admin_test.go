@@ -21,7 +21,7 @@ type fakeBoot struct {
 	from  chan string
 }
 
-func (f fakeBoot) HandleState(from string) srvboot.State {
+func (f fakeBoot) HandleState(from string, _ srvboot.News) srvboot.State {
 	f.from <- from
 	return f.state
 }
@@ -72,7 +72,7 @@ func TestPeersLookFurther(t *testing.T) {
 	places := addrList("127.0.98.9", "127.0.98.10", "127.0.98.11") // nobody, infra5, infra0
 	for at, name := range map[netip.Addr]string{places[1]: "infra5", places[2]: "infra0"} {
 		boot := fakeBoot{state: srvboot.State{Format: srvboot.Format, Bundle: ours.ID(), Node: name}, from: make(chan string, 1000)}
-		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, name).AdminServerTLS(), boot: boot, log: zap.NewNop()}
+		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, name).AdminServerTLS(), boot: boot, hear: func(string, srvboot.News) {}, log: zap.NewNop()}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- a.serve(ctx, []netip.Addr{at}, port) }()
@@ -107,7 +107,7 @@ func TestAdminPort(t *testing.T) {
 	const port = 2378
 	boot := fakeBoot{state: srvboot.State{Format: srvboot.Format, Bundle: ours.ID(), Node: "infra0", Corefile: "c0"}, from: make(chan string, 10)}
 	serve := func(b fakeBoot, at netip.Addr) {
-		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, "infra0").AdminServerTLS(), boot: b, log: zap.NewNop(),
+		a := &admin{bundle: ours.ID(), tls: newTestCerts(t, ours, "infra0").AdminServerTLS(), boot: b, hear: func(string, srvboot.News) {}, log: zap.NewNop(),
 			lines: func() []string { return []string{"ttl 60s"} }}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

@@ -103,7 +103,7 @@ func FuzzAdminBody(f *testing.F) {
 		chain = append(chain, c)
 	}
 	boot := fakeBoot{from: make(chan string, 1)}
-	a := &admin{bundle: b.ID(), boot: boot, log: zap.NewNop()}
+	a := &admin{bundle: b.ID(), boot: boot, hear: func(string, srvboot.News) {}, log: zap.NewNop()}
 	h := a.peerHandler()
 	f.Fuzz(func(t *testing.T, path, body string) {
 		method := http.MethodPost

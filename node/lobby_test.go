@@ -77,7 +77,7 @@ func TestAdminPortFlood(t *testing.T) {
 	b := newTestBundle(t)
 	core, logs := observer.New(zap.InfoLevel)
 	boot := fakeBoot{state: srvboot.State{Format: srvboot.Format, Bundle: b.ID(), Node: "infra0"}, from: make(chan string, 10)}
-	a := &admin{bundle: b.ID(), tls: newTestCerts(t, b, "infra0").AdminServerTLS(), boot: boot, log: zap.New(core)}
+	a := &admin{bundle: b.ID(), tls: newTestCerts(t, b, "infra0").AdminServerTLS(), boot: boot, hear: func(string, srvboot.News) {}, log: zap.New(core)}
 	at := netip.MustParseAddrPort("127.0.99.20:2378")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -192,7 +192,7 @@ func (n *Node) startServices(ctx context.Context, group *errgroup.Group) {
 // serveAdmin opens the admin socket at once, and the port as soon as there is a certificate for it.
 func (n *Node) serveAdmin(ctx context.Context) error {
 	o := n.options()
-	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, status: n.Status,
+	a := &admin{bundle: n.bundle.ID(), tls: n.certs.AdminServerTLS(), boot: n.boot, hear: n.onlooker.Hear, status: n.Status,
 		zone: n.zoneFile, zones: n.zoneNames, dnssec: n.dnssec, lines: func() []string { return n.options().Alike }, order: n.order, orderBirth: n.orderBirth, log: n.log.Named("admin")}
 	socket, err := listenSocket(o.Socket())
 	if err != nil {

@@ -196,12 +196,13 @@ func machineID() string {
 func (n *Node) makeParts(o *Options) (err error) {
 	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, Dir: o.File("certs"), Addrs: n.certAddrs,
 		Log: n.log.Named("certs"), Now: time.Now})
-	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: n.askAt, tls: n.certs.AdminClientTLS, corefile: func() string { return n.options().alikeDigest() }}
+	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: n.askAt, tls: n.certs.AdminClientTLS, corefile: func() string { return n.options().alikeDigest() },
+		news: func() srvboot.News { return n.boot.News() }}
 	n.resolver = member.NewResolver(member.ResolverOptions{Own: n.addrs, Log: n.log.Named("resolver")})
 	n.launcher = member.NewLauncher(member.Options{Base: n.spec, View: n.view, Resolver: n.resolver, Lock: n.memLock.File,
 		OnStart: n.memLock.Record, Log: n.log})
 	n.boot = srvboot.NewBoot(srvboot.BootOptions{Home: n.home, Peers: n.peers, Storage: n.disk, Launcher: n.launcher, Preflight: n.preflight,
-		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, DiskReplaced: n.config.DiskReplaced, Moved: n.config.Moved,
+		Publish: func(v roster.View) error { return n.publisher.publish(v) }, State: n.fillState, News: func() { n.onlooker.Prompt("") }, DiskReplaced: n.config.DiskReplaced, Moved: n.config.Moved,
 		Log: n.log.Named("boot"), Timing: srvboot.DefaultTiming()})
 	n.followers = newFollowers(n.log.Named("follow"), func() { n.publisher.prompts.send() })
 	n.followers.set(o)

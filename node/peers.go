@@ -33,7 +33,9 @@ type peers struct {
 	addrs  func(node string) []netip.Addr
 	// corefile is the digest of this node's Corefile, so that who has another one says what is in it; nil does not ask for that.
 	corefile func() string
-	tls      func(node string) *tls.Config
+	// news dates this node's member list, so that who has an older one asks back; nil says nothing of it.
+	news func() srvboot.News
+	tls  func(node string) *tls.Config
 
 	mu      sync.Mutex
 	clients map[string]*http.Client // by node, guarded by mu
@@ -41,11 +43,14 @@ type peers struct {
 }
 
 func (p *peers) State(ctx context.Context, node string) (s srvboot.State, err error) {
-	path := "/v1/state"
+	says := url.Values{}
 	if p.corefile != nil {
-		path += "?corefile=" + p.corefile()
+		says.Set("corefile", p.corefile())
 	}
-	err = p.call(ctx, call{node: node, method: http.MethodGet, path: path, answer: &s})
+	if p.news != nil {
+		says.Set("list", p.news().String())
+	}
+	err = p.call(ctx, call{node: node, method: http.MethodGet, path: "/v1/state?" + says.Encode(), answer: &s})
 	return s, checkState(s, node, p.bundle, err)
 }
 

@@ -26,6 +26,9 @@ type BootOptions struct {
 	Publish func(roster.View) error
 	// State lets the node add its fields to a state that is about to be sent; it may be called at once by many.
 	State func(*State)
+	// News is called when this node's member has a newer list than was published, which is said already; nil wants no call. It
+	// must not block.
+	News func()
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.
 	DiskReplaced bool
 	// Moved is the operator's word that the data came from another machine, where nothing runs on it any more.
@@ -38,7 +41,7 @@ type BootOptions struct {
 type Boot struct {
 	o       BootOptions
 	events  chan func()
-	hints   chan string
+	hints   chan hint
 	prompt  chan struct{}
 	changed chan struct{}
 	ended   chan struct{}
@@ -97,7 +100,7 @@ func NewBoot(o BootOptions) *Boot {
 		o.Timing = DefaultTiming()
 	}
 	b := &Boot{
-		o: o, events: make(chan func()), hints: make(chan string, 64), prompt: make(chan struct{}, 1),
+		o: o, events: make(chan func()), hints: make(chan hint, 64), prompt: make(chan struct{}, 1),
 		changed: make(chan struct{}, 1), ended: make(chan struct{}), run: uuid.NewString(), peers: map[string]*peer{}, welcomed: map[string]time.Time{},
 	}
 	b.began = time.Now()
@@ -139,8 +142,8 @@ func (b *Boot) await(timer <-chan time.Time) {
 	case <-b.ctx.Done():
 	case e := <-b.events:
 		e()
-	case name := <-b.hints:
-		b.hinted(name)
+	case h := <-b.hints:
+		b.hinted(h)
 	case <-b.prompt:
 		b.askAllNow()
 		b.preflight.valid = false

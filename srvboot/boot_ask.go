@@ -174,10 +174,10 @@ func (b *Boot) ballotMoved(to Ballot, now time.Time) {
 	}
 }
 
-// hinted is told the name of a node that asked this one. Around a birth, and when it was silent, it is asked back at
-// once: it may have something new to say.
-func (b *Boot) hinted(name string) {
-	p := b.peers[name]
+// hinted is told that a node asked this one. Around a birth, when it was silent, and when its list is a later one, it is asked
+// back at once: it has something new to say.
+func (b *Boot) hinted(h hint) {
+	p := b.peers[h.from]
 	if p == nil {
 		return
 	}
@@ -185,7 +185,7 @@ func (b *Boot) hinted(name string) {
 	t := b.o.Timing
 	age := now.Sub(p.At)
 	birth := b.phase() == Accepted && now.Sub(b.accepted) < t.Slow
-	if age > t.Slow || birth && age >= t.BirthPoll {
+	if h.news.isNewsTo(b.view) || age > t.Slow || birth && age >= t.BirthPoll {
 		p.askNow()
 	} else if birth {
 		p.next = minTime(p.next, p.At.Add(t.BirthPoll))

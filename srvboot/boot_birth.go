@@ -17,8 +17,8 @@ type message struct {
 
 var errEnded = errors.New("this node is stopping")
 
-// HandleState answers the question of a node for this one's state. It does not wait for anything.
-func (b *Boot) HandleState(from string) State {
+// HandleState answers the question of a node for this one's state; news is what it says of its list. It does not wait for anything.
+func (b *Boot) HandleState(from string, news News) State {
 	said := b.said.Load()
 	s := said.state
 	s.Seen = said.seen
@@ -31,7 +31,7 @@ func (b *Boot) HandleState(from string) State {
 		b.o.State(&s)
 	}
 	select {
-	case b.hints <- from:
+	case b.hints <- hint{from: from, news: &news}:
 	default: // a hint more or less: the node is asked in turn anyway
 	}
 	return s

@@ -23,6 +23,9 @@ type sight struct {
 func (b *Boot) look() {
 	if b.sight.take(b.facts(), b.list) {
 		b.say()
+		if b.member.runs() && b.view.Index == b.list.index {
+			b.tellNews()
+		}
 	}
 	if b.view.Knowledge == roster.Unborn {
 		b.at(b.unborn.Add(FreshFor))

@@ -28,7 +28,7 @@ type OnlookerOptions struct {
 type Onlooker struct {
 	o       OnlookerOptions
 	events  chan func()
-	prompts chan string
+	prompts chan hint
 	changed chan struct{}
 	report  atomic.Pointer[Sights]
 	work    sync.WaitGroup
@@ -54,7 +54,7 @@ type Sights struct {
 
 // NewOnlooker returns an Onlooker that does nothing until Run.
 func NewOnlooker(o OnlookerOptions) *Onlooker {
-	w := &Onlooker{o: o, events: make(chan func()), prompts: make(chan string, 64), changed: make(chan struct{}, 1), clusters: map[string]*lookedAt{}}
+	w := &Onlooker{o: o, events: make(chan func()), prompts: make(chan hint, 64), changed: make(chan struct{}, 1), clusters: map[string]*lookedAt{}}
 	w.report.Store(&Sights{Answers: map[string]Answer{}})
 	return w
 }
@@ -86,8 +86,8 @@ func (w *Onlooker) await(ctx context.Context, up <-chan time.Time) bool {
 		return false
 	case e := <-w.events:
 		e()
-	case name := <-w.prompts:
-		w.prompted(name)
+	case h := <-w.prompts:
+		w.prompted(h)
 	case <-up:
 		return false
 	}
@@ -102,17 +102,25 @@ func (w *Onlooker) Sights() Sights { return *w.report.Load() }
 
 // Prompt has a node asked at once, because something about it is news, if it is one of those that are looked at; the
 // empty name stands for all. It never blocks: who is passed over is asked a moment later anyway.
-func (w *Onlooker) Prompt(node string) {
+func (w *Onlooker) Prompt(node string) { w.hint(hint{from: node}) }
+
+// Hear has a node asked at once that asked this one, if its list is later than what is known of its cluster. It never blocks.
+func (w *Onlooker) Hear(from string, news News) { w.hint(hint{from: from, news: &news}) }
+
+func (w *Onlooker) hint(h hint) {
 	select {
-	case w.prompts <- node:
+	case w.prompts <- h:
 	default:
 	}
 }
 
-func (w *Onlooker) prompted(node string) {
+func (w *Onlooker) prompted(h hint) {
 	for _, c := range w.clusters {
+		if h.news != nil && !h.news.isNewsTo(c.view) {
+			continue
+		}
 		for name, p := range c.peers {
-			if name == node || node == "" {
+			if name == h.from || h.from == "" {
 				p.askNow()
 			}
 		}

@@ -202,6 +202,16 @@ func (p *simPeers) reach(ctx context.Context, to string) (*Boot, error) {
 	return n.boot, nil
 }
 
+// news is what a node's questions say of its list; an onlooker has none.
+func (r *rack) news(node string) News {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[node]; n != nil && n.boot != nil {
+		return n.boot.News()
+	}
+	return News{}
+}
+
 func (p *simPeers) back() { time.Sleep(p.r.rtt / 2) }
 
 func (p *simPeers) State(ctx context.Context, node string) (State, error) {
@@ -210,7 +220,7 @@ func (p *simPeers) State(ctx context.Context, node string) (State, error) {
 		return State{}, err
 	}
 	defer p.back()
-	return b.HandleState(p.from), nil
+	return b.HandleState(p.from, p.r.news(p.from)), nil
 }
 
 func (p *simPeers) Prepare(ctx context.Context, node string, req Prepare) (Reply, error) {

@@ -1,0 +1,70 @@
+package srvboot
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/etcd-dns/etcd-dns/roster"
+)
+
+// News dates the member list that a node publishes of its own cluster. It goes with the node's questions, so that who has an
+// older list asks back at once: only an answer is believed.
+type News struct {
+	// Cluster is the srv-name, Generation that of the genesis, Index the applied index of the list; zero without one.
+	Cluster           string
+	Generation, Index uint64
+}
+
+// newsOf dates what is published.
+func newsOf(v roster.View) News {
+	if v.Knowledge != roster.Born {
+		return News{Cluster: v.Cluster}
+	}
+	return News{Cluster: v.Cluster, Generation: v.Generation, Index: v.Index}
+}
+
+// isNewsTo reports whether the list is later than the one of a view of its cluster.
+func (n News) isNewsTo(v roster.View) bool {
+	known := newsOf(v)
+	return n.Cluster == known.Cluster && (n.Generation > known.Generation || n.Generation == known.Generation && n.Index > known.Index)
+}
+
+// String is what ParseNews reads: srv-name, generation and index with colons between; an srv-name has none (it is a label).
+func (n News) String() string { return fmt.Sprintf("%s:%d:%d", n.Cluster, n.Generation, n.Index) }
+
+// ParseNews reads News.String. The error says what it got.
+func ParseNews(text string) (n News, err error) {
+	var generation, index string
+	parts := strings.Split(text, ":")
+	if len(parts) == 3 {
+		n.Cluster, generation, index = parts[0], parts[1], parts[2]
+		if n.Generation, err = strconv.ParseUint(generation, 10, 64); err == nil {
+			n.Index, err = strconv.ParseUint(index, 10, 64)
+		}
+	}
+	if len(parts) != 3 || err != nil {
+		return News{}, fmt.Errorf("%q is no date of a member list, which is srv-name:generation:index", text)
+	}
+	return n, nil
+}
+
+// hint is that a node may have something new to say: for certain without news, else if that is later than what is known.
+type hint struct {
+	from string
+	news *News
+}
+
+// News dates the member list that this node published last.
+func (b *Boot) News() News { return newsOf(b.said.Load().state.View) }
+
+// tellNews has all others asked, and hear with the question that this node's member has a newer list. Those without a member of
+// their own have no other way to know it sooner than in their next turn.
+func (b *Boot) tellNews() {
+	b.askAllNow()
+	b.at(time.Now())
+	if b.o.News != nil {
+		b.o.News()
+	}
+}
