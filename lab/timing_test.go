@@ -5,6 +5,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os/exec"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // The times that the product is held to, as benchmarks: real processes, each node in its own namespace, every node asked 100
@@ -36,17 +38,58 @@ func BenchmarkRackCrash(b *testing.B) {
 	reportTimes(b, slices.Concat(took["kill -9"], took["cut"]))
 }
 
-// BenchmarkRackChange: a learner is added by an etcd client and removed again; each node's server records right, from
-// the request on, so that the commit is in the time, too.
+// BenchmarkRackChange: a voter is removed by an etcd client, a learner added and removed again; each node's server records right,
+// from before the request. Of the nodes, some have a member of the cluster, one is the removed voter's, and one is of another cluster.
 func BenchmarkRackChange(b *testing.B) {
-	l := New(b, Options{Later: 1})
-	const late = "infra3"
-	running := l.Names()[:3]
-	for _, n := range running {
+	l := New(b, Options{Nodes: 5, Foo: 1, Later: 1})
+	const away, late = "infra3", "infra5"
+	all := l.Names()[:5]
+	for _, n := range all {
 		l.Start(n)
 	}
-	l.WaitHealthy(running...)
+	l.WaitHealthy(all[:4]...)
 	l.invite(late)
+	c := l.newChanges(b)
+	for b.Loop() {
+		l.Wait(away+" follows", healthyLimit, func() error {
+			if leader := l.StatusText("infra0", "leader"); leader == away {
+				return errorf("it leads: %s", l.Tool("infra0", "member", "drain", away))
+			}
+			return nil
+		})
+		leaves := l.memberIDs("infra0")[away]
+		c.change("a voter's removal", l.targets("server", all[:3]...), func(ctx context.Context) error {
+			_, err := c.etcd.MemberRemove(ctx, leaves)
+			return err
+		})
+		var id uint64
+		c.change("a learner's addition", l.targets("server", "infra0", "infra1", "infra2", late), func(ctx context.Context) error {
+			r, err := c.etcd.MemberAddAsLearner(ctx, []string{c.url(late+"."+l.Domain, "2380")})
+			if err == nil {
+				id = r.Member.ID
+			}
+			return err
+		})
+		c.change("a learner's removal", l.targets("server", all[:3]...), func(ctx context.Context) error {
+			_, err := c.etcd.MemberRemove(ctx, id)
+			return err
+		})
+		l.Wait(away+" is let in again", healthyLimit, func() error { return l.Tool("infra0", "member", "add", away).Err() })
+		l.Wait(away+" serves again", healthyLimit, func() error { // a learner does not
+			return l.allSay(all, Question{l.service("client"), dns.TypeSRV}, l.targets("client", all[:4]...))
+		})
+	}
+	c.report(b)
+}
+
+// changes times how long each node takes to answer rightly after a change of the membership.
+type changes struct {
+	*clients
+	etcd *clientv3.Client
+	took map[string][]time.Duration // by change and nodes
+}
+
+func (l *Lab) newChanges(b *testing.B) *changes {
 	c, err := l.newClients("infra0")
 	if err != nil {
 		b.Fatal(err)
@@ -55,38 +98,38 @@ func BenchmarkRackChange(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer etcd.Close()
-	q := Question{l.service("server"), dns.TypeSRV}
-	var took []time.Duration
-	change := func(what, want string, do func(context.Context) error) {
-		l.Wait("the "+what, healthyLimit, func() error {
-			w := l.Ask100(clientHost, q)
-			defer w.Stop()
-			ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
-			defer cancel()
-			began := time.Now()
-			if err := do(ctx); err != nil { // etcd refuses while its members have been connected for less than five seconds
-				return err
-			}
-			took = append(took, l.answered(w, began, running, q, func(answer string) bool { return answer == want })...)
-			return nil
-		})
-	}
-	for b.Loop() {
-		var id uint64
-		change("addition", l.targets("server", l.Names()...), func(ctx context.Context) error {
-			r, err := etcd.MemberAddAsLearner(ctx, []string{c.url(late+"."+l.Domain, "2380")})
-			if err == nil {
-				id = r.Member.ID
-			}
+	b.Cleanup(func() { _ = etcd.Close() })
+	return &changes{clients: c, etcd: etcd, took: map[string][]time.Duration{}}
+}
+
+func (c *changes) change(what, want string, do func(context.Context) error) {
+	q := Question{c.service("server"), dns.TypeSRV}
+	c.oneZone(c.Names()[:5]) // the change before is over
+	c.Wait(what, healthyLimit, func() error {
+		w := c.Ask100(clientHost, q)
+		defer w.Stop()
+		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := do(ctx); err != nil { // etcd refuses while its members have been connected for less than five seconds
 			return err
-		})
-		change("removal", l.targets("server", running...), func(ctx context.Context) error {
-			_, err := etcd.MemberRemove(ctx, id)
-			return err
-		})
+		}
+		right := func(answer string) bool { return answer == want }
+		for where, nodes := range map[string][]string{"voters": c.Names()[:3], "the removed one": {"infra3"}, "one of another cluster": {"infra4"}} {
+			key := what + " at " + where
+			c.took[key] = append(c.took[key], c.answered(w, began, nodes, q, right)...)
+		}
+		return nil
+	})
+}
+
+func (c *changes) report(b *testing.B) {
+	var all []time.Duration
+	for _, n := range slices.Sorted(maps.Keys(c.took)) {
+		b.Logf("%s: %d answers: %v", n, len(c.took[n]), spread(c.took[n]))
+		all = append(all, c.took[n]...)
 	}
-	reportTimes(b, took)
+	reportTimes(b, all)
 }
 
 // BenchmarkRackReplace: a machine comes back with a blank disk while the cluster holds 100 MB; from its start until it is a

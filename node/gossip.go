@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/etcd-dns/etcd-dns/gossip"
+	"github.com/etcd-dns/etcd-dns/zone"
 )
 
 // rumor is what the node has of gossip. It never decides about data: it says sooner than the admin port that a run of a
@@ -144,7 +145,7 @@ func (r *rumor) run(ctx context.Context) error {
 // watch has the zone judged anew at every change, and a node asked at once that came, went, or says something new. It
 // returns when this node moves, or ctx ends.
 func (r *rumor) watch(ctx context.Context, g *gossiping) {
-	known := map[string]string{}
+	known := map[string]heardSay{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -154,12 +155,13 @@ func (r *rumor) watch(ctx context.Context, g *gossiping) {
 		case <-g.Changed():
 		}
 		r.node.publisher.prompts.send()
-		next := map[string]string{}
+		next := map[string]heardSay{}
 		for _, p := range g.Peers() {
 			run := p.Name + "." + p.Boot
-			next[run] = fmt.Sprint(p.Status, p.Phase, p.MemberID, p.Serving, p.Serial)
-			if next[run] != known[run] {
-				if known[run] == "" {
+			was, met := known[run]
+			next[run] = heardSay{fmt.Sprint(p.Status, p.Phase, p.MemberID, p.Serving), p.Serial}
+			if next[run].what != was.what || p.Serial != was.serial && r.isBehind(p) {
+				if !met {
 					r.node.peers.forget(p.Name) // it may be elsewhere now
 				}
 				r.node.boot.Ask(ctx, p.Name)
@@ -168,6 +170,19 @@ func (r *rumor) watch(ctx context.Context, g *gossiping) {
 		}
 		known = next
 	}
+}
+
+// heardSay is what gossip said of a run of a node, as far as it is worth a question.
+type heardSay struct {
+	what   string
+	serial uint32
+}
+
+// isBehind reports whether this node's zone is not, or not yet, what a node says that it serves. Several make a serial each when a
+// list changes, and follow the latest: who asked all the others for each of theirs would be busy while the change has to get out.
+func (r *rumor) isBehind(p gossip.Peer) bool {
+	own := r.node.store.Load()
+	return own == nil || !strings.HasPrefix(own.Digest(), p.Digest) || zone.Later(p.Serial, own.Serial())
 }
 
 // say spreads what this node is now.

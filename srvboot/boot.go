@@ -26,8 +26,8 @@ type BootOptions struct {
 	Publish func(roster.View) error
 	// State lets the node add its fields to a state that is about to be sent; it may be called at once by many.
 	State func(*State)
-	// News is called when this node's member has a newer list than was published, which is said already; nil wants no call. It
-	// must not block.
+	// News is called when the list has changed, and it is for this node to have those asked that do not know; nil wants no call.
+	// It must not block.
 	News func()
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.
 	DiskReplaced bool

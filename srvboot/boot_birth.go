@@ -31,7 +31,7 @@ func (b *Boot) HandleState(from string, news News) State {
 		b.o.State(&s)
 	}
 	select {
-	case b.hints <- hint{from: from, news: &news}:
+	case b.hints <- hint{from: from, news: news}:
 	default: // a hint more or less: the node is asked in turn anyway
 	}
 	return s

@@ -23,9 +23,7 @@ type sight struct {
 func (b *Boot) look() {
 	if b.sight.take(b.facts(), b.list) {
 		b.say()
-		if b.member.runs() && b.view.Index == b.list.index {
-			b.tellNews()
-		}
+		b.tellNews()
 	}
 	if b.view.Knowledge == roster.Unborn {
 		b.at(b.unborn.Add(FreshFor))

@@ -176,12 +176,14 @@ func rowRemoved(s *situation) (Plan, bool) {
 		return Plan{}, false
 	}
 	const hint = "etcd-dns member add "
-	if e, ok := s.listedURL(); ok && e.ID != s.memberID() {
+	// A learner has promised nothing, and its successor at this node's URL may have been added for this node.
+	learner := s.marker.Learner && s.phase != Removed && !s.buried() && ran
+	if e, ok := s.listedURL(); ok && e.ID != s.memberID() && !(learner && e.IsLearner) {
 		return refuse(7, "if that member is on another machine, give this one a name of its own; if its data is lost: etcd-dns member remove "+
 			s.f.Home.Node+", then "+hint+s.f.Home.Node, "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
 	}
-	if s.marker.Learner && s.phase != Removed && !s.buried() && ran {
+	if learner {
 		return Plan{Row: 7, Action: SetAside, Reason: fmt.Sprintf("learner %s was removed from its cluster before it had a vote; this node asks again",
 			s.memberID())}, true
 	}

@@ -155,6 +155,11 @@ func learner0(l []MemberEntry) []MemberEntry {
 	l[0].ID, l[0].IsLearner, l[0].Name = "00000000000000aa", true, ""
 	return l
 }
+func voter0(l []MemberEntry) []MemberEntry {
+	l = learner0(l)
+	l[0].IsLearner = false
+	return l
+}
 func admitted(run string) func(*State) {
 	return func(s *State) {
 		serving(learner0)(s)
@@ -259,6 +264,8 @@ func decideCases() []struct {
 		{"7 removed, URL taken", []mod{disk(HasMember), own(Removed), theirs("n1", serving(learner0))}},
 		{"7 our ID is no longer listed, and etcd says so", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)), told}},
 		{"7 the same of a learner that is not known to run yet", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(without0)), told}},
+		{"7 the same, and another learner is at its URL", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(learner0)), told}},
+		{"7 the same, and a voter is at its URL", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(voter0)), told}},
 		{"7 the same of an initial member that is not known to run yet", []mod{disk(HasMember), own(Born), theirs("n1", serving(without0)), told}},
 		{"7 our ID is no longer listed, later than we ever were", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)),
 			theirs("n1", func(s *State) { s.Member.Applied = 51 }), func(f *Facts) { f.Disk.Identity.Index, f.Disk.LastIndex = 50, 50 }}},

@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,19 +51,28 @@ func ParseNews(text string) (n News, err error) {
 	return n, nil
 }
 
-// hint is that a node may have something new to say: for certain without news, else if that is later than what is known.
+// hint is that a node asked this one, and what it said of its list.
 type hint struct {
 	from string
-	news *News
+	news News
 }
 
 // News dates the member list that this node published last.
 func (b *Boot) News() News { return newsOf(b.said.Load().state.View) }
 
-// tellNews has all others asked, and hear with the question that this node's member has a newer list. Those without a member of
-// their own have no other way to know it sooner than in their next turn.
+// tellNews has those asked that have no member, or had one, when the list has changed: they hear of it with the question, and ask
+// back. Without it they would know in their next turn. The leader's node does so, and while none leads, every member's.
 func (b *Boot) tellNews() {
-	b.askAllNow()
+	m, runs := b.member.state()
+	if !runs || m.Leader != "" && m.Leader != m.ID {
+		return
+	}
+	for _, p := range b.peers {
+		isListed := slices.ContainsFunc(b.view.Members, func(m roster.Member) bool { return m.Node == p.Node })
+		if p.State.Member == nil || !isListed {
+			p.askNow()
+		}
+	}
 	b.at(time.Now())
 	if b.o.News != nil {
 		b.o.News()

@@ -27,8 +27,9 @@ type OnlookerOptions struct {
 // of its clusters. It takes part in nothing: it only asks, and believes direct authenticated answers alone (R2, R5).
 type Onlooker struct {
 	o       OnlookerOptions
-	events  chan func()
-	prompts chan hint
+	events  chan func() (urgent bool)
+	prompts chan string
+	news    chan string
 	changed chan struct{}
 	report  atomic.Pointer[Sights]
 	work    sync.WaitGroup
@@ -54,7 +55,8 @@ type Sights struct {
 
 // NewOnlooker returns an Onlooker that does nothing until Run.
 func NewOnlooker(o OnlookerOptions) *Onlooker {
-	w := &Onlooker{o: o, events: make(chan func()), prompts: make(chan hint, 64), changed: make(chan struct{}, 1), clusters: map[string]*lookedAt{}}
+	w := &Onlooker{o: o, events: make(chan func() bool), prompts: make(chan string, 64), news: make(chan string, 64),
+		changed: make(chan struct{}, 1), clusters: map[string]*lookedAt{}}
 	w.report.Store(&Sights{Answers: map[string]Answer{}})
 	return w
 }
@@ -79,15 +81,18 @@ func (w *Onlooker) Run(ctx context.Context) error {
 // milliseconds; a look at all of them for each answer would be most of what an idle node does.
 const together = 10 * time.Millisecond
 
-// await takes in what happens next, and is false when the time is up.
+// await takes in what happens next, and is false when the time is up, or when it is that a list has changed: that does not wait.
 func (w *Onlooker) await(ctx context.Context, up <-chan time.Time) bool {
 	select {
 	case <-ctx.Done():
 		return false
 	case e := <-w.events:
-		e()
-	case h := <-w.prompts:
-		w.prompted(h)
+		return !e()
+	case name := <-w.prompts:
+		w.prompted(name)
+	case name := <-w.news:
+		w.prompted(name)
+		return false
 	case <-up:
 		return false
 	}
@@ -102,32 +107,35 @@ func (w *Onlooker) Sights() Sights { return *w.report.Load() }
 
 // Prompt has a node asked at once, because something about it is news, if it is one of those that are looked at; the
 // empty name stands for all. It never blocks: who is passed over is asked a moment later anyway.
-func (w *Onlooker) Prompt(node string) { w.hint(hint{from: node}) }
-
-// Hear has a node asked at once that asked this one, if its list is later than what is known of its cluster. It never blocks.
-func (w *Onlooker) Hear(from string, news News) { w.hint(hint{from: from, news: &news}) }
-
-func (w *Onlooker) hint(h hint) {
+func (w *Onlooker) Prompt(node string) {
 	select {
-	case w.prompts <- h:
+	case w.prompts <- node:
 	default:
 	}
 }
 
-func (w *Onlooker) prompted(h hint) {
+// Hear has a node asked at once that asked this one, if its list is later than what is known of its cluster. It never blocks.
+func (w *Onlooker) Hear(from string, news News) {
+	if !slices.ContainsFunc(w.Sights().Views, news.isNewsTo) {
+		return
+	}
+	select {
+	case w.news <- from:
+	default:
+	}
+}
+
+func (w *Onlooker) prompted(node string) {
 	for _, c := range w.clusters {
-		if h.news != nil && !h.news.isNewsTo(c.view) {
-			continue
-		}
 		for name, p := range c.peers {
-			if name == h.from || h.from == "" {
+			if name == node || node == "" {
 				p.askNow()
 			}
 		}
 	}
 }
 
-func (w *Onlooker) post(ctx context.Context, f func()) {
+func (w *Onlooker) post(ctx context.Context, f func() (urgent bool)) {
 	select {
 	case w.events <- f:
 	case <-ctx.Done():
@@ -148,7 +156,7 @@ func (w *Onlooker) step(ctx context.Context, now time.Time) (wake time.Time) {
 		c.home = h
 		for _, p := range c.due(now) {
 			p.next = now.Add(w.o.Every * p.patience())
-			w.ask(ctx, p)
+			w.ask(ctx, c, p)
 		}
 		c.take(c.facts(now), listDate{})
 		for _, p := range c.peers {
@@ -209,14 +217,17 @@ func (p *peer) patience() time.Duration {
 }
 
 // ask asks beside the loop.
-func (w *Onlooker) ask(ctx context.Context, p *peer) {
+func (w *Onlooker) ask(ctx context.Context, c *lookedAt, p *peer) {
 	p.asking = true
 	name := p.Node
 	w.work.Go(func() {
 		asking, cancel := context.WithTimeout(ctx, w.o.Timeout)
 		defer cancel()
 		s, err := w.o.Ask(asking, name)
-		w.post(ctx, func() { p.answered(s, err) })
+		w.post(ctx, func() (urgent bool) {
+			p.answered(s, err)
+			return err == nil && newsOf(s.View).isNewsTo(c.view)
+		})
 	})
 }
 

@@ -322,6 +322,9 @@ func (r *reconciler) join() {
 			r.wait(a.Node, "%s", spareText(size))
 		case voters > 1 && connected < quorum(voters+1): // etcd refuses it (server/etcdserver/server.go mayAddMember)
 			r.wait(a.Node, "a cluster of %d takes in another member while %d are connected, and %d are", voters, quorum(voters+1), connected)
+		case !a.At.After(r.f.ListSince): // what changed may be what it asked for; others come after it
+			r.wait(a.Node, "it has to ask once more, as the members have changed")
+			return
 		default:
 			r.change(AddLearner, MemberEntry{PeerURLs: []string{claim.PeerURL}}, a.Node, "%s asks to join at %s", a.Node, claim.PeerURL)
 			return

@@ -219,6 +219,7 @@ func reconcileCases() []struct {
 		})}},
 		{"alarm", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Alarms = []string{"CORRUPT at " + ids["n1"]} })}},
 		{"a new node", []leaderMod{asks}},
+		{"a new node that asked before the last change, which may be what it asked for", []leaderMod{asks, changed(0)}},
 		{"a new node without a line", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial(simNames(3)...) })}},
 		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
 		{"a new node, a voter is down", []leaderMod{asks, edit(func(f *ChangeFacts) { f.links(ids["n2"]).Quiet = 1 })}},

@@ -99,10 +99,10 @@ func (m *rackModel) serve(n *modelNode) {
 		m.t.Fatal(err)
 	}
 	s := n.store.Load()
-	if old != nil && s.Serial() != old.Serial() && !later(s.Serial(), old.Serial()) {
+	if old != nil && s.Serial() != old.Serial() && !Later(s.Serial(), old.Serial()) {
 		m.t.Fatalf("node %d went from serial %d back to %d", n.slot, old.Serial(), s.Serial())
 	}
-	if n.highest == 0 || later(s.Serial(), n.highest) {
+	if n.highest == 0 || Later(s.Serial(), n.highest) {
 		n.highest = s.Serial()
 	}
 }
@@ -115,7 +115,7 @@ func (m *rackModel) forgettable(n *modelNode) bool {
 	}
 	return slices.ContainsFunc(m.nodes, func(o *modelNode) bool {
 		s := o.store.Load()
-		return o != n && !n.deaf[o.slot] && s != nil && !later(n.highest, s.Serial())
+		return o != n && !n.deaf[o.slot] && s != nil && !Later(n.highest, s.Serial())
 	})
 }
 
@@ -123,7 +123,7 @@ func (m *rackModel) forgettable(n *modelNode) bool {
 // has them, else the zone (RFC 1995 §4).
 func (m *rackModel) pull(sec *modelSecondary, n *modelNode) {
 	v := n.store.Version()
-	if v == nil || sec.serial != 0 && !later(v.SOA().Serial, sec.serial) {
+	if v == nil || sec.serial != 0 && !Later(v.SOA().Serial, sec.serial) {
 		return
 	}
 	serial := v.SOA().Serial

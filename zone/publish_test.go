@@ -47,11 +47,11 @@ func TestPublish(t *testing.T) {
 	first := store.Load().Serial()
 	publish(t, p, all["born"].Roster)
 	second := store.Load().Serial()
-	if first != day(today)<<6|1 || !later(second, first) {
+	if first != day(today)<<6|1 || !Later(second, first) {
 		t.Errorf("serials %d, %d", first, second)
 	}
 	p.SetOptions(Options{TTL: time.Minute})
-	if !publish(t, p, all["born"].Roster) || !later(store.Load().Serial(), second) {
+	if !publish(t, p, all["born"].Roster) || !Later(store.Load().Serial(), second) {
 		t.Error("new options are no change")
 	}
 	// A restarted node knows nothing at first, and then serves what the others serve, under their serial.

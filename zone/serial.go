@@ -53,9 +53,9 @@ func NewSerials(file string, slot int, now func() time.Time) *Serials {
 	return s
 }
 
-// later reports whether serial a comes after b (RFC 1982 §3.2). Serials that are exactly half the space apart, where
+// Later reports whether serial a comes after b (RFC 1982 §3.2). Serials that are exactly half the space apart, where
 // the RFC leaves it open, do not.
-func later(a, b uint32) bool { return a != b && a-b < 1<<31 }
+func Later(a, b uint32) bool { return a != b && a-b < 1<<31 }
 
 // choose returns the serial for a content. It has been recorded on disk, or lies within what was reserved there, and
 // then warning says why it could not be recorded.
@@ -154,7 +154,7 @@ func (s *Serials) existing(digest string, peers []Published) (serial uint32, fou
 		if p.Digest != digest || p.Serial == 0 || disputed(p.Serial) || s.last.Serial == 0 && s.behindClock(p.Serial) {
 			continue
 		}
-		if s.last.Serial == 0 && !found || later(p.Serial, serial) {
+		if s.last.Serial == 0 && !found || Later(p.Serial, serial) {
 			serial, found = p.Serial, true
 		}
 	}
@@ -192,4 +192,4 @@ func (s *Serials) mint() uint32 {
 }
 
 // counterAfter reports whether counter a comes after b.
-func counterAfter(a, b uint32) bool { return later(a<<slotBits, b<<slotBits) }
+func counterAfter(a, b uint32) bool { return Later(a<<slotBits, b<<slotBits) }

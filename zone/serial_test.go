@@ -55,8 +55,8 @@ func TestLater(t *testing.T) {
 		{1, 0, true}, {0, 1, false}, {7, 7, false}, {44, 0, true}, {0, 0xffffffff, true}, {0xffffffff, 0, false},
 		{100, 0xffffff00, true}, {0x7fffffff, 0, true}, {0x80000000, 0, false}, {0, 0x80000000, false}, {0x80000001, 0, false},
 	} {
-		if got := later(tc.a, tc.b); got != tc.want {
-			t.Errorf("later(%#x, %#x) = %v, want %v", tc.a, tc.b, got, tc.want)
+		if got := Later(tc.a, tc.b); got != tc.want {
+			t.Errorf("Later(%#x, %#x) = %v, want %v", tc.a, tc.b, got, tc.want)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestClockTenYearsAheadThenBack(t *testing.T) {
 				s = restart(s)
 			}
 			serial := choose(t, s, string(rune('a'+i)))
-			if last != 0 && (!later(serial, last) || serial-last > (maxLead+block+1)<<slotBits) {
+			if last != 0 && (!Later(serial, last) || serial-last > (maxLead+block+1)<<slotBits) {
 				t.Errorf("first clock %v, now %v: serial %d after %d", first, now, serial, last)
 			}
 			last = serial
@@ -200,7 +200,7 @@ func TestLostDiskDoesNotGoBack(t *testing.T) {
 	if err := os.Remove(s.file.path); err != nil {
 		t.Fatal(err)
 	}
-	if got := choose(t, restart(s), "a", peer); !later(got, alone) {
+	if got := choose(t, restart(s), "a", peer); !Later(got, alone) {
 		t.Errorf("serial %d after %d: a secondary keeps the content of the latter", got, alone)
 	}
 	// Without a clock only the peers are left to go by.
@@ -237,7 +237,7 @@ func TestFullDisk(t *testing.T) {
 	s.file.write = func(string, []byte) error { return syscall.ENOSPC }
 	for i := range block {
 		serial, warning, err := s.choose(string(rune('a'+i)), nil)
-		if err != nil || !errors.Is(warning, syscall.ENOSPC) || !later(serial, last) {
+		if err != nil || !errors.Is(warning, syscall.ENOSPC) || !Later(serial, last) {
 			t.Fatalf("change %d: serial %d after %d, warning %v, error %v", i, serial, last, warning, err)
 		}
 		last = serial
@@ -252,7 +252,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	// After a restart nothing that was served is minted again.
 	next := choose(t, restart(s), "after")
-	if !later(next, last) {
+	if !Later(next, last) {
 		t.Errorf("serial %d after %d", next, last)
 	}
 	// With room again the same content is recorded.
@@ -296,7 +296,7 @@ func TestRealFullDisk(t *testing.T) {
 	last := first
 	for i := range 2*block + 1 {
 		serial := choose(t, s, fmt.Sprint("b", i))
-		if !later(serial, last) {
+		if !Later(serial, last) {
 			t.Fatalf("change %d: serial %d after %d", i, serial, last)
 		}
 		last = serial
@@ -307,7 +307,7 @@ func TestRealFullDisk(t *testing.T) {
 	}
 	s = restart(s)
 	back := choose(t, s, "a")
-	if !later(back, last) {
+	if !Later(back, last) {
 		t.Errorf("after a restart with the first content serial %d, want one after %d", back, last)
 	}
 	// Where nothing can be written the reserve of the last record serves, and says so.
@@ -318,7 +318,7 @@ func TestRealFullDisk(t *testing.T) {
 	}
 	remount(unix.MS_RDONLY)
 	reserve, warning, err := s.choose("c", nil)
-	if err != nil || !errors.Is(warning, syscall.EROFS) || !later(reserve, back) {
+	if err != nil || !errors.Is(warning, syscall.EROFS) || !Later(reserve, back) {
 		t.Fatalf("read-only: serial %d after %d, warning %v, error %v", reserve, back, warning, err)
 	}
 	if _, warning, _ := s.choose("c", nil); !errors.Is(warning, syscall.EROFS) {
@@ -379,7 +379,7 @@ func TestSpoiltRecord(t *testing.T) {
 			t.Errorf("%q without a clock: error %v, want %v with a hint", content, err, errSpoilt)
 		}
 		serial, warning, err := restart(s).choose("b", []Published{{first, "a"}})
-		if err != nil || !errors.Is(warning, errSpoilt) || !later(serial, first) {
+		if err != nil || !errors.Is(warning, errSpoilt) || !Later(serial, first) {
 			t.Errorf("%q with a peer: serial %d after %d, warning %v, error %v", content, serial, first, warning, err)
 		}
 		if err := os.WriteFile(s.file.path, []byte(content), 0o600); err != nil {
@@ -387,7 +387,7 @@ func TestSpoiltRecord(t *testing.T) {
 		}
 		clock.now = today
 		serial, warning, err = restart(s).choose("b", nil)
-		if err != nil || !errors.Is(warning, errSpoilt) || !later(serial, first) {
+		if err != nil || !errors.Is(warning, errSpoilt) || !Later(serial, first) {
 			t.Errorf("%q with a clock: serial %d after %d, warning %v, error %v", content, serial, first, warning, err)
 		}
 		if got := choose(t, restart(s), "b"); got != serial {
