@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -138,10 +137,10 @@ func (l *Lab) PID(name string) int {
 // time is no member yet, and a parent that has it open only reads what is there.
 func (l *Lab) MemberPID(name string) int {
 	l.t.Helper()
-	data := filepath.Join(l.node(name).data(), "etcd") + "/"
+	n := l.node(name)
+	data := filepath.Join(n.data(), "etcd") + "/"
 	for _, pid := range l.pids(name) {
-		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil || !slices.Contains(strings.Split(string(line), "\x00"), "run-member") {
+		if n.up() && pid == n.proc.cmd.Process.Pid {
 			continue
 		}
 		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
