@@ -155,6 +155,25 @@ func (b *Boot) await(timer <-chan time.Time) {
 		b.reported()
 	case <-timer:
 	}
+	b.alsoTake()
+}
+
+// maxTogether bounds how many events are taken in before a step.
+const maxTogether = 64
+
+// alsoTake takes in what else has happened: a step looks at everything that is known, which is most of what an idle node of a large
+// rack does.
+func (b *Boot) alsoTake() {
+	for range maxTogether {
+		select {
+		case e := <-b.events:
+			e()
+		case h := <-b.hints:
+			b.hinted(h)
+		default:
+			return
+		}
+	}
 }
 
 // step does everything that is due, and says when it wants to be called again at the latest.
@@ -172,6 +191,7 @@ func (b *Boot) step() {
 			break
 		}
 	}
+	b.completeGenesis()
 	b.look()
 	b.attend(now)
 	b.tend(now)

@@ -109,7 +109,7 @@ func (p *peer) askNow() {
 func (b *Boot) askOne(p *peer) {
 	p.asking = true
 	p.sent++
-	number, node := p.sent, p.Node
+	number, node, asked := p.sent, p.Node, time.Now()
 	b.beside(b.o.Timing.AskTimeout, func(ctx context.Context) func() {
 		s, err := b.o.Peers.State(ctx, node)
 		return func() {
@@ -118,7 +118,7 @@ func (b *Boot) askOne(p *peer) {
 				p.again = false
 				p.next = time.Time{}
 			}
-			b.heard(p, number, s, err)
+			b.heard(p, number, asked, s, err)
 		}
 	})
 }
@@ -134,7 +134,7 @@ func (b *Boot) beside(timeout time.Duration, f func(context.Context) func()) {
 }
 
 // heard takes in an answer, if it is not older than what is known.
-func (b *Boot) heard(p *peer, number uint64, s State, err error) {
+func (b *Boot) heard(p *peer, number uint64, asked time.Time, s State, err error) {
 	now := time.Now()
 	if err != nil {
 		if p.Err == "" {
@@ -150,7 +150,7 @@ func (b *Boot) heard(p *peer, number uint64, s State, err error) {
 	if p.At.IsZero() || p.Err != "" || s.Phase != p.State.Phase || s.Run != p.State.Run || s.Promised != p.State.Promised {
 		b.stirred = now
 	}
-	p.seen, p.At, p.State, p.Err, p.Stranger = number, now, s, "", false
+	p.seen, p.At, p.Asked, p.State, p.Err, p.Stranger = number, now, asked, s, "", false
 	if s.Member != nil {
 		p.ran = now
 	}

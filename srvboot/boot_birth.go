@@ -169,7 +169,7 @@ func (b *Boot) replied(p *peer, number uint64, m message, reply Reply) {
 	if reply.State.Node != p.Node {
 		return
 	}
-	b.heard(p, number, reply.State, nil)
+	b.heard(p, number, p.toldAt, reply.State, nil)
 	if !reply.OK {
 		b.o.Log.Info("not granted", zap.String("node", p.Node), zap.String("reason", reply.Reason))
 	}

@@ -19,12 +19,15 @@ type steward struct {
 	since time.Time
 
 	busy bool
-	// from is the list that the last step led away from, nil as soon as the member reports another: the next step waits for that. A
+	// from is the list that the last step leads away from, nil as soon as the member reports another: the next step waits for that. A
 	// list may come back, as after a learner was taken out by etcdctl.
-	from        []string
-	claims      map[string]time.Time
+	from   []string
+	claims map[string]time.Time
+	// failed are the nodes whose learners had to be taken out since one was promoted.
+	failed      map[string]learnerRetry
 	near        map[string]time.Time
 	saved       string
+	savedAt     time.Time
 	noSnapshot  string
 	savedFailed time.Time
 	waits       map[string]string
@@ -59,7 +62,7 @@ func (b *Boot) tend(now time.Time) {
 	case next.Save != "":
 		b.saveBefore(next.Save)
 	case next.Change != nil:
-		b.change(*next.Change, func(error) {})
+		b.change(*next.Change, func(err error) { b.steward.learned(*next.Change, self.Members, err) })
 	}
 }
 
@@ -82,6 +85,9 @@ func (b *Boot) observe(self MemberState, now time.Time) {
 		}
 	}
 	w.claims, w.near = claims, near
+	if now.Sub(w.savedAt) > snapshotLasts {
+		w.saved = ""
+	}
 	if w.noSnapshot != "" && now.Sub(w.savedFailed) > b.o.Timing.BackoffMax {
 		w.noSnapshot = "" // try again
 	}
@@ -97,12 +103,15 @@ func since(known, now time.Time) time.Time {
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
 	return ChangeFacts{Facts: b.facts(), Self: self, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
-		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome(self)}
+		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome(self), NotBefore: w.notBefore()}
 }
 
 // change takes a step beside the loop. The run of a node that is let in is the one whose claim led to the step.
 func (b *Boot) change(c Change, then func(error)) {
 	b.steward.busy = true
+	if c.Op != MoveLeader {
+		b.steward.from = c.Members
+	}
 	m, run := b.member.m, ""
 	if p := b.peers[c.Node]; p != nil {
 		run = p.State.Run
@@ -125,14 +134,12 @@ func (b *Boot) tookStep(c Change, id, run string, err error) {
 	w := &b.steward
 	w.busy = false
 	if err != nil {
+		w.from = nil
 		w.retry.failed(now, b.o.Timing)
 		b.o.Log.Warn("the membership did not change", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.Error(err))
 		return
 	}
 	w.retry.reset()
-	if c.Op != MoveLeader {
-		w.from = c.Members
-	}
 	switch g := look(b.facts()).genesis(); {
 	case c.Op == AddLearner && g != nil && run != "":
 		b.admission = &Admission{Node: c.Node, Run: run, ID: id, Genesis: *g}
@@ -157,7 +164,7 @@ func (b *Boot) saveBefore(id string) {
 				b.o.Log.Error("no snapshot; the member is not replaced without one", zap.Error(err))
 				return
 			}
-			b.steward.saved = id
+			b.steward.saved, b.steward.savedAt = id, time.Now()
 			b.o.Log.Info("snapshot taken", zap.String("path", path))
 		}
 	})

@@ -195,17 +195,34 @@ func (b *Boot) latestMembers(g Genesis) []GenesisMember {
 }
 
 // rebuild makes the marker of a member whose data is whole and whose marker is lost. Whoever runs the same cluster
-// knows its genesis; without that, the IDs are all that is known.
+// knows its genesis; without that, the IDs are all that is known, and the generation is taken for that of a birth: with a lower one
+// its lists would count less than those that others remember.
 func rebuild(f Facts) Marker {
 	m := startMarker(f.Home, nil)
 	m.Phase, m.MemberID = Running, f.Disk.MemberID
-	m.Accepted = &Acceptance{Genesis: Genesis{ClusterID: f.Disk.ClusterID}}
+	m.Accepted = &Acceptance{Genesis: Genesis{ClusterID: f.Disk.ClusterID, Generation: 1}}
 	for _, a := range look(f).born {
 		if g := a.State.Accepted.Genesis; g.ClusterID == f.Disk.ClusterID {
 			m.Accepted = &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
 		}
 	}
 	return m
+}
+
+// completeGenesis takes over the genesis from who knows it, once one does, after a marker was rebuilt without it.
+func (b *Boot) completeGenesis() {
+	m := b.disk.Marker
+	if m == nil || m.Accepted == nil || m.Accepted.Genesis.ID != "" {
+		return
+	}
+	for _, a := range look(b.facts()).born {
+		if g := a.State.Accepted.Genesis; g.ID != "" && g.same(m.Accepted.Genesis) {
+			next := *m
+			next.Accepted = &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
+			b.save(next)
+			return
+		}
+	}
 }
 
 // watch stops a running member whose genesis has a successor, or whose disk turns out to be older than what somebody saw

@@ -107,7 +107,7 @@ func timelessAnswers(in map[string]Answer) map[string]Answer {
 	out := make(map[string]Answer, len(in))
 	for name, a := range in {
 		if !a.At.IsZero() {
-			a.At = time.Unix(0, 0)
+			a.At, a.Asked = time.Unix(0, 0), time.Time{}
 		}
 		out[name] = a
 	}

@@ -51,6 +51,8 @@ type Answer struct {
 	Node string
 	// At is when the answer arrived; zero if the node never answered.
 	At time.Time
+	// Asked is when the question was sent, which the answer is not older than.
+	Asked time.Time
 	// State is the last answer; meaningless while At is zero.
 	State State
 	// Err says why the last attempt failed; empty when it succeeded.

@@ -245,7 +245,7 @@ func (w *mworld) facts(i int) Facts {
 		f.Began = modelTime.Add(-hearFor)
 	}
 	for name, st := range s.answers {
-		f.Peers[name] = Answer{Node: name, At: modelTime, State: st}
+		f.Peers[name] = Answer{Node: name, At: modelTime, Asked: modelTime, State: st}
 	}
 	if s.namesake != nil {
 		f.Namesake = Answer{Node: s.name, At: modelTime, State: *s.namesake}

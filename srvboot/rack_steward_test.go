@@ -203,8 +203,8 @@ func TestAnswersInOrder(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, p := &Boot{}, &peer{Answer: Answer{Node: "n1"}}
-			b.heard(p, 5, known, nil)
-			b.heard(p, c.number, c.state, c.err)
+			b.heard(p, 5, time.Now(), known, nil)
+			b.heard(p, c.number, time.Now(), c.state, c.err)
 			if taken := p.State.Run != known.Run || p.State.Reached != known.Reached; taken != c.taken || p.State.Node != "n1" {
 				t.Errorf("taken is %v: %+v", taken, p.State)
 			}

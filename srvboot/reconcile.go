@@ -45,6 +45,8 @@ type ChangeFacts struct {
 	// Manual leaves replacing to a person. Welcomed are the nodes that a person lets in.
 	Manual   bool
 	Welcomed []string
+	// NotBefore says, by node, when one may be let in again whose learners had to be taken out.
+	NotBefore map[string]time.Time
 }
 
 // NextChange is what Reconcile answers.
@@ -143,7 +145,7 @@ func (r *reconciler) learner() bool {
 	l, linked := r.link(e.ID)
 	a, heard := r.answer(node)
 	switch {
-	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID && r.f.Now.Sub(r.f.ListSince) < learnerKnown:
+	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID && (r.f.Now.Sub(r.f.ListSince) < learnerKnown || !a.Fresh(r.f.Now, connectedFor)):
 		r.wait(node, "learner %s was added a moment ago, and %s may not know it yet", e.ID, node)
 	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID:
 		r.change(RemoveMember, e, node, "%s does not hold the data of learner %s, and never will", node, e.ID)
@@ -184,6 +186,9 @@ func (r *reconciler) replace() bool {
 		switch {
 		case why != "":
 			r.wait(a.Node, "voter %s is not replaced yet: %s", e.ID, why)
+			if why == unsettled {
+				return true // whom one let in meanwhile would make it wait again
+			}
 		case link.Quiet >= saveFrom && r.f.Saved != e.ID && r.f.NoSnapshot == "":
 			r.next.Save = e.ID
 			return true
@@ -226,7 +231,7 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	case connected < quorum(n) || connected < quorum(n-1):
 		return fmt.Sprintf("%d of the other voters are connected, %d are needed", connected, max(quorum(n), quorum(n-1)))
 	case f.ListSince.IsZero() || f.Now.Sub(f.ListSince) < settleFor:
-		return fmt.Sprintf("the membership changed less than %s ago", settleFor)
+		return unsettled
 	case r.connectedWith(e.ID) != "":
 		return fmt.Sprintf("%s is still connected with it, so another machine runs under the name %s", r.connectedWith(e.ID), a.Node)
 	case !welcome && r.unasked(e.ID) != "":
@@ -239,6 +244,9 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	}
 	return ""
 }
+
+// unsettled is why a voter is not replaced while the members have just changed; it passes by itself.
+var unsettled = fmt.Sprintf("the membership changed less than %s ago", settleFor)
 
 // remembered is the machine on which a node's last member was seen, and by whom: this node or, if that has never heard of it, as
 // on a new disk, the others, of whom one that saw it elsewhere than now comes first. Empty when nobody did.
@@ -322,7 +330,10 @@ func (r *reconciler) join() {
 			r.wait(a.Node, "%s", spareText(size))
 		case voters > 1 && connected < quorum(voters+1): // etcd refuses it (server/etcdserver/server.go mayAddMember)
 			r.wait(a.Node, "a cluster of %d takes in another member while %d are connected, and %d are", voters, quorum(voters+1), connected)
-		case !a.At.After(r.f.ListSince): // what changed may be what it asked for; others come after it
+		case r.f.Now.Before(r.f.NotBefore[a.Node]) && !welcome:
+			r.wait(a.Node, "its last learners never came to run: the next one is added in %s; etcd-dns check, on %s; at once by: etcd-dns member add %s",
+				r.f.NotBefore[a.Node].Sub(r.f.Now).Round(time.Second), a.Node, a.Node)
+		case !a.Asked.After(r.f.ListSince): // what changed may be what it asked for; others come after it
 			r.wait(a.Node, "it has to ask once more, as the members have changed")
 			return
 		default:

@@ -49,7 +49,7 @@ func lost(node string, quiet int) leaderMod {
 
 // asks makes n3 ask to join.
 func asks(f *ChangeFacts) {
-	f.Peers["n3"] = Answer{Node: "n3", At: decideNow, State: State{Format: Format, Bundle: "b1", Node: "n3", Run: "r-n3", Phase: Fresh,
+	f.Peers["n3"] = Answer{Node: "n3", At: decideNow, Asked: decideNow, State: State{Format: Format, Bundle: "b1", Node: "n3", Run: "r-n3", Phase: Fresh,
 		Claim: &Claim{PeerURL: simInitial("n3")[0].PeerURL}}}
 }
 
@@ -66,7 +66,7 @@ func sizedTo(size, of int, names ...string) leaderMod {
 // asksAs has a node with that name ask to join.
 func asksAs(node string) leaderMod {
 	return func(f *ChangeFacts) {
-		f.Peers[node] = Answer{Node: node, At: decideNow, State: State{Format: Format, Bundle: "b1", Node: node, Run: "r-" + node, Phase: Fresh,
+		f.Peers[node] = Answer{Node: node, At: decideNow, Asked: decideNow, State: State{Format: Format, Bundle: "b1", Node: node, Run: "r-" + node, Phase: Fresh,
 			Claim: &Claim{PeerURL: simInitial(node)[0].PeerURL}}}
 	}
 }
@@ -220,6 +220,11 @@ func reconcileCases() []struct {
 		{"alarm", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) { f.Self.Alarms = []string{"CORRUPT at " + ids["n1"]} })}},
 		{"a new node", []leaderMod{asks}},
 		{"a new node that asked before the last change, which may be what it asked for", []leaderMod{asks, changed(0)}},
+		{"a new node whose last learners had to be taken out", []leaderMod{asks, edit(func(f *ChangeFacts) { f.NotBefore = map[string]time.Time{"n3": decideNow.Add(19 * time.Second)} })}},
+		{"the same, and a person lets it in", []leaderMod{asks, edit(func(f *ChangeFacts) {
+			f.NotBefore, f.Welcomed = map[string]time.Time{"n3": decideNow.Add(19 * time.Second)}, []string{"n3"}
+		})}},
+		{"a new node, and a voter waits to be replaced until the members have settled", []leaderMod{lost("n2", 60), asks, changed(settleFor - time.Second)}},
 		{"a new node without a line", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial(simNames(3)...) })}},
 		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
 		{"a new node, a voter is down", []leaderMod{asks, edit(func(f *ChangeFacts) { f.links(ids["n2"]).Quiet = 1 })}},

@@ -15,8 +15,8 @@ const spreadFor, spreadAsk = 2500 * time.Millisecond, 100 * time.Millisecond
 type removal struct {
 	order  Order
 	self   MemberState // of the leader that took the order
-	member MemberEntry
-	before Tombstone // the word on the node before this one
+	member MemberEntry // empty for a node without one
+	before Tombstone   // the word on the node before this one
 	reply  func(OrderReply)
 	// until is how long it waits for the others to note it, next when they are asked again.
 	until, next time.Time
@@ -35,10 +35,6 @@ func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, rep
 	before := b.disk.Seen.word(self.ClusterID, o.Node)
 	if !b.give(self, o.Node, Tombstone{MemberID: e.ID, Removed: true}) {
 		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
-		return
-	}
-	if !listed {
-		reply(OrderReply{Done: true, Text: o.Node + " has no member, and is kept out"})
 		return
 	}
 	b.steward.busy = true
@@ -70,6 +66,8 @@ func (b *Boot) attend(now time.Time) {
 		r.reply(OrderReply{Text: r.self.ID + " no longer leads; " + stands(r.order.Node), Hint: "etcd-dns member list"})
 	case !noted && !r.order.Force:
 		b.takeBack(r, "too few of the other voters' nodes have heard of it to remember it")
+	case r.member.ID == "":
+		r.reply(OrderReply{Done: true, Text: r.order.Node + " has no member, and is kept out"})
 	default:
 		c := Change{Op: RemoveMember, ID: r.member.ID, Members: ListIDs(self.Members), Force: r.order.Force, Node: r.order.Node, Reason: "ordered"}
 		b.change(c, func(err error) { b.removalEnded(r, err) })

@@ -1,0 +1,175 @@
+package srvboot
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/etcd-dns/etcd-dns/roster"
+)
+
+func born5(r *rack) {
+	r.admitAll()
+	r.start()
+	r.within(10*time.Second, "five serve", r.votersAre(simNames(5)...))
+	r.settled()
+}
+
+// loses replaces a node's disk by a blank one, and waits until its member was replaced.
+func (r *rack) loses(name string, limit time.Duration) {
+	r.t.Helper()
+	r.stop(name)
+	r.nodes[name].disk.wipe()
+	r.start(name)
+	r.within(limit, name+" was replaced", func() bool {
+		return slices.ContainsFunc(r.removed(), func(c Change) bool { return c.Node == name })
+	})
+}
+
+// A newcomer whose member cannot start is let in, taken out after two minutes of silence, and asks again. A voter that loses its disk
+// meanwhile is replaced in the pause.
+func TestNewcomerThatCannotStart(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		n := r.grow()
+		n.cutStarts = 1 << 30
+		r.start("n5")
+		r.within(10*time.Second, "n5 is a learner", func() bool { _, l := r.members(); return slices.Equal(l, []string{"n5"}) })
+		r.loses("n2", 3*time.Minute)
+	})
+}
+
+// A newcomer that does not hear the leader's node never knows that it was let in. The pauses between its learners grow, and a
+// lost voter is replaced.
+func TestNewcomerDoesNotHearTheLeader(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.grow()
+		r.sever("n5", "n0", true)
+		r.start("n5")
+		time.Sleep(2 * time.Minute) // without pauses some twenty are taken out
+		if n := len(r.removed()); n < 3 || n > 6 {
+			t.Errorf("%d learners were taken out in two minutes, want some, and ever fewer", n)
+		}
+		r.loses("n2", time.Minute)
+		r.sever("n5", "n0", false)
+		if reply := r.order(Order{Op: OrderAdd, Node: "n5"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		r.within(time.Minute, "n5 votes, as a person lets it in", r.votersAre(simNames(6)...))
+	})
+}
+
+// A person keeps a node out that has no member. Whoever leads next knows.
+func TestKeptOutOutlivesItsLeader(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.grow()
+		if reply := r.order(Order{Op: OrderRemove, Node: "n5"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		r.stop("n0")
+		r.start("n5")
+		r.never(15*time.Second, "n5 was let in", func() bool { v, l := r.members(); return slices.Contains(append(v, l...), "n5") })
+	})
+}
+
+// A snapshot counts for the removal that it was taken for, and not for one of the same member much later. The spare asks all the time.
+func TestOldSnapshot(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		sized := func() {
+			for _, n := range r.nodes {
+				n.edit(func(h *Home) { h.Size = 3 })
+			}
+		}
+		sized()
+		born3(r)
+		r.grow()
+		sized()
+		r.start("n3")
+		r.settled()
+		n2, n0 := r.nodes["n2"], r.nodes["n0"]
+		back := n2.disk.image()
+		r.stop("n2")
+		n2.disk.wipe()
+		r.start("n2")
+		r.within(20*time.Second, "a snapshot is taken", func() bool { return len(n0.disk.taken()) == 1 })
+		r.stop("n2")
+		n2.disk.wal = &simWAL{}
+		back()
+		r.start("n2")
+		r.within(20*time.Second, "n2 is back", r.running("n0", "n1", "n2"))
+		if len(r.removed()) > 0 {
+			t.Fatal("n2 was replaced before it came back")
+		}
+		time.Sleep(2 * time.Minute)
+		r.writes(1000)
+		r.loses("n2", time.Minute)
+		if got := len(n0.disk.taken()); got != 2 {
+			t.Errorf("%d snapshots: the last one is of minutes and a thousand entries ago", got)
+		}
+	})
+}
+
+// genesis.json is lost at all members, and each makes it again from its log. Who remembers the lists of before follows theirs.
+func TestListsAfterAllMarkersAreLost(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		sized := func() {
+			for _, n := range r.nodes {
+				n.edit(func(h *Home) { h.Size = 3 })
+			}
+		}
+		sized()
+		born3(r)
+		r.grow()
+		sized()
+		r.start("n3")
+		publishes := func(name string, members int) func() bool {
+			return func() bool {
+				v := r.nodes[name].report().View
+				return v.Knowledge == roster.Born && len(v.Members) == members
+			}
+		}
+		r.within(10*time.Second, "the spare publishes three", publishes("n3", 3))
+		for _, name := range simNames(3) {
+			r.stop(name)
+			r.nodes[name].disk.marker = nil
+		}
+		r.start(simNames(3)...)
+		r.within(time.Minute, "three serve", func() bool {
+			return !slices.ContainsFunc(simNames(3), func(name string) bool {
+				m := r.nodes[name].report().Member
+				return m == nil || !m.Serving
+			})
+		})
+		r.settled()
+		if reply := r.order(Order{Op: OrderRemove, Node: "n2"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		gone := func(name string) func() bool {
+			return func() bool {
+				return !slices.ContainsFunc(r.nodes[name].report().View.Members, func(m roster.Member) bool { return m.Node == "n2" })
+			}
+		}
+		r.within(time.Minute, "a voter publishes another list", gone("n0"))
+		r.within(time.Minute, "the spare publishes it", gone("n3"))
+	})
+}
+
+// One of three loses genesis.json, and takes it over from the others as soon as they say it.
+func TestOneMarkerIsLost(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		want := r.nodes["n1"].disk.marker.Accepted.Genesis.ID
+		r.stop("n2")
+		r.nodes["n2"].disk.marker = nil
+		r.start("n2")
+		r.within(20*time.Second, "n2 has the genesis of the others", func() bool {
+			d := r.nodes["n2"].disk
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.marker != nil && d.marker.Accepted.Genesis.ID == want && d.marker.Accepted.Genesis.Generation == 1
+		})
+		r.within(20*time.Second, "it runs", r.running("n0", "n1", "n2"))
+	})
+}
