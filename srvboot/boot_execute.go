@@ -209,10 +209,11 @@ func rebuild(f Facts) Marker {
 	return m
 }
 
-// completeGenesis takes over the genesis from who knows it, once one does, after a marker was rebuilt without it.
+// completeGenesis takes over the genesis from who knows it, once one does, after a marker was rebuilt without it. When that cannot be
+// written it is left for the next start.
 func (b *Boot) completeGenesis() {
 	m := b.disk.Marker
-	if m == nil || m.Accepted == nil || m.Accepted.Genesis.ID != "" {
+	if b.unsure || m == nil || m.Accepted == nil || m.Accepted.Genesis.ID != "" {
 		return
 	}
 	for _, a := range look(b.facts()).born {
