@@ -50,28 +50,30 @@ type Boot struct {
 	work    sync.WaitGroup
 
 	// Everything below belongs to the goroutine of Run.
-	ctx       context.Context
-	began     time.Time
-	run       string
-	home      Home
-	disk      DiskFacts
-	diskErr   error
-	diskAt    time.Time
-	unsure    bool // a marker write failed: what is on disk may not be durable
-	peers     map[string]*peer
-	namesake  peer
-	preflight preflight
-	plan      Plan
-	since     time.Time
-	told      map[string]bool // what was logged of this row and action, by reason without its numbers
-	stirred   time.Time
-	round     *Round
-	ballot    Ballot
-	moved     time.Time
-	accepted  time.Time
-	retry     backoff
-	member    member
-	deaths    []Death
+	ctx     context.Context
+	began   time.Time
+	run     string
+	home    Home
+	disk    DiskFacts
+	diskErr error
+	diskAt  time.Time
+	unsure  bool // a marker write failed: what is on disk may not be durable
+	// incomplete says that the marker lacks the genesis that others know, and cannot be written.
+	incomplete bool
+	peers      map[string]*peer
+	namesake   peer
+	preflight  preflight
+	plan       Plan
+	since      time.Time
+	told       map[string]bool // what was logged of this row and action, by reason without its numbers
+	stirred    time.Time
+	round      *Round
+	ballot     Ballot
+	moved      time.Time
+	accepted   time.Time
+	retry      backoff
+	member     member
+	deaths     []Death
 	sight
 	list      listDate
 	seenAt    time.Time // when what was seen was last written, indexAt when indices were last looked at

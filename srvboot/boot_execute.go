@@ -213,14 +213,20 @@ func rebuild(f Facts) Marker {
 // written it is left for the next start.
 func (b *Boot) completeGenesis() {
 	m := b.disk.Marker
-	if b.unsure || m == nil || m.Accepted == nil || m.Accepted.Genesis.ID != "" {
+	if b.incomplete || m == nil || m.Accepted == nil || m.Accepted.Genesis.ID != "" {
 		return
 	}
 	for _, a := range look(b.facts()).born {
 		if g := a.State.Accepted.Genesis; g.ID != "" && g.same(m.Accepted.Genesis) {
 			next := *m
 			next.Accepted = &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
-			b.save(next)
+			if err := b.o.Storage.SaveMarker(next); err != nil { // either marker is right, so whichever is on disk
+				b.incomplete = true
+				b.o.Log.Warn("cannot write the genesis that others know into genesis.json", zap.Error(err))
+				return
+			}
+			b.disk.Marker = &next
+			b.say()
 			return
 		}
 	}
