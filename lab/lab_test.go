@@ -306,7 +306,7 @@ func (l *Lab) set(c cut, dead bool) {
 	}
 }
 
-// Wait asks cond every 50 ms until it returns nil, and fails the test with its last error after the time given.
+// Wait asks cond again and again until it returns nil, and fails the test with its last error after the time given.
 func (l *Lab) Wait(what string, within time.Duration, cond func() error) {
 	l.t.Helper()
 	if err := poll(within, cond); err != nil {
@@ -317,9 +317,8 @@ func (l *Lab) Wait(what string, within time.Duration, cond func() error) {
 func poll(within time.Duration, cond func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		err := cond()
 		if err == nil {
 			return nil
@@ -327,12 +326,16 @@ func poll(within time.Duration, cond func() error) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-tick.C:
+		case <-time.After(min(max(pollEvery, 2*time.Since(began)), pollSeldom)):
 		}
 	}
 }
 
-// Holds asks cond every 50 ms for the time given and fails the test as soon as it returns an error: it shows that
+// A condition is looked at after pollEvery, or after twice as long as the look took, but pollSeldom at most: many start a program for
+// each look, and racks that wait would leave no processor to those that work.
+const pollEvery, pollSeldom = 50 * time.Millisecond, 250 * time.Millisecond
+
+// Holds asks cond again and again, as Wait does, for the time given and fails the test as soon as it returns an error: it shows that
 // something does not happen.
 func (l *Lab) Holds(what string, during time.Duration, cond func() error) {
 	l.t.Helper()

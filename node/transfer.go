@@ -33,12 +33,13 @@ type transfers struct {
 	options func() *Options
 	own     func() []netip.Addr
 	// refusals and successes keep the log short.
-	refusals, successes sparing
+	refusals, successes, changes sparing
 	// blocks are the transfer directives of the instance that serves.
 	blocks atomic.Pointer[[]transferBlock]
 }
 
-// Lines a minute in the log about transfers that were refused or broken, which anybody can ask for, and about others.
+// Lines a minute in the log about transfers that were refused or broken, which anybody can ask for, and about others: as many again
+// about changes, which the secondaries' are, so that whoever fetches the whole zone all the time does not hide them.
 const (
 	refusalLines = 10
 	successLines = 60
@@ -46,7 +47,7 @@ const (
 
 func newTransfers(log *zap.Logger, key xfr.Key, options func() *Options, own func() []netip.Addr, zones func() []xfr.Zone) *transfers {
 	t := &transfers{log: log, key: key, zones: zones, options: options, own: own,
-		refusals: sparing{most: refusalLines}, successes: sparing{most: successLines}}
+		refusals: sparing{most: refusalLines}, successes: sparing{most: successLines}, changes: sparing{most: successLines}}
 	t.server = xfr.NewServer(xfr.ServerOptions{Key: key, Done: t.done})
 	t.notifier = xfr.NewNotifier(xfr.NotifierOptions{Key: key, Notices: t.notices})
 	return t
@@ -114,7 +115,11 @@ func (t *transfers) done(e xfr.Event) {
 		}
 	case xfr.Full, xfr.Incremental, xfr.Current:
 		t.notifier.Pulled(e.Origin, e.Client.Addr(), e.Serial)
-		if left, ok := t.successes.next(); ok {
+		lines := &t.successes
+		if e.Kind == xfr.Incremental {
+			lines = &t.changes
+		}
+		if left, ok := lines.next(); ok {
 			t.log.Info("zone transferred", append(fields, zap.Uint32("serial", e.Serial), zap.Int("records", e.Records),
 				zap.Int("messages", e.Messages), zap.Duration("took", e.Took), leftOut(left))...)
 		}
