@@ -15,6 +15,20 @@ func born5(r *rack) {
 	r.settled()
 }
 
+// bornWithSpare boots three nodes of a cluster of size 3, and then n3, a spare.
+func bornWithSpare(r *rack) {
+	sized := func() {
+		for _, n := range r.nodes {
+			n.edit(func(h *Home) { h.Size = 3 })
+		}
+	}
+	sized()
+	born3(r)
+	r.grow()
+	sized()
+	r.start("n3")
+}
+
 // loses replaces a node's disk by a blank one, and waits until its member was replaced.
 func (r *rack) loses(name string, limit time.Duration) {
 	r.t.Helper()
@@ -77,16 +91,7 @@ func TestKeptOutOutlivesItsLeader(t *testing.T) {
 // A snapshot counts for the removal that it was taken for, and not for one of the same member much later. The spare asks all the time.
 func TestOldSnapshot(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
-		sized := func() {
-			for _, n := range r.nodes {
-				n.edit(func(h *Home) { h.Size = 3 })
-			}
-		}
-		sized()
-		born3(r)
-		r.grow()
-		sized()
-		r.start("n3")
+		bornWithSpare(r)
 		r.settled()
 		n2, n0 := r.nodes["n2"], r.nodes["n0"]
 		back := n2.disk.image()
@@ -114,16 +119,7 @@ func TestOldSnapshot(t *testing.T) {
 // genesis.json is lost at all members, and each makes it again from its log. Who remembers the lists of before follows theirs.
 func TestListsAfterAllMarkersAreLost(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
-		sized := func() {
-			for _, n := range r.nodes {
-				n.edit(func(h *Home) { h.Size = 3 })
-			}
-		}
-		sized()
-		born3(r)
-		r.grow()
-		sized()
-		r.start("n3")
+		bornWithSpare(r)
 		publishes := func(name string, members int) func() bool {
 			return func() bool {
 				v := r.nodes[name].report().View
