@@ -8,9 +8,9 @@ type View struct {
 	Members           []Member
 }
 
-// newer reports whether v replaces o: knowledge never goes back from born, and among born views the one with the
+// Newer reports whether v replaces o: knowledge never goes back from born, and among born views the one with the
 // higher (generation, applied index) is the later one.
-func (v View) newer(o View) bool {
+func (v View) Newer(o View) bool {
 	if (v.Knowledge == Born) != (o.Knowledge == Born) {
 		return v.Knowledge == Born
 	}
@@ -28,7 +28,7 @@ func (v View) newer(o View) bool {
 func Newest(cluster string, views ...View) View {
 	best := View{Cluster: cluster}
 	for _, v := range views {
-		if v.Cluster == cluster && v.newer(best) {
+		if v.Cluster == cluster && v.Newer(best) {
 			best = v
 		}
 	}

@@ -7,8 +7,6 @@ const (
 	// grows to, doubled each time. The first may have died with its disk.
 	learnerPause    = 10 * time.Second
 	learnerPauseMax = 10 * time.Minute
-	// snapshotLasts is how old a snapshot may be when the voter is removed that it was taken for (R10 f).
-	snapshotLasts = time.Minute
 )
 
 // learnerRetry is what the leader's node keeps of a node whose learners never came to vote. Without a pause a newcomer that cannot start,

@@ -28,8 +28,8 @@ func newsOf(v roster.View) News {
 
 // isNewsTo reports whether the list is later than the one of a view of its cluster.
 func (n News) isNewsTo(v roster.View) bool {
-	known := newsOf(v)
-	return n.Cluster == known.Cluster && (n.Generation > known.Generation || n.Generation == known.Generation && n.Index > known.Index)
+	theirs := roster.View{Knowledge: roster.Born, Generation: n.Generation, Index: n.Index}
+	return n.Cluster == v.Cluster && n.Generation > 0 && theirs.Newer(v)
 }
 
 // String is what ParseNews reads: srv-name, generation and index with colons between; an srv-name has none (it is a label).

@@ -15,6 +15,8 @@ const (
 	saveFrom = 1
 	// settleFor is how long no membership has changed before a voter is removed.
 	settleFor = 10 * time.Second
+	// snapshotLasts is how old a snapshot may be when the voter is removed that it was taken for (R10 f).
+	snapshotLasts = time.Minute
 	// connectedFor is how long an answer counts that says whom a member is connected with; nodes ask each other every second.
 	connectedFor = 3 * time.Second
 	// otherMachine is how long a claim from another machine than the remembered one waits for a person.
