@@ -201,12 +201,20 @@ func rebuild(f Facts) Marker {
 	m := startMarker(f.Home, nil)
 	m.Phase, m.MemberID = Running, f.Disk.MemberID
 	m.Accepted = &Acceptance{Genesis: Genesis{ClusterID: f.Disk.ClusterID, Generation: 1}}
-	for _, a := range look(f).born {
-		if g := a.State.Accepted.Genesis; g.ClusterID == f.Disk.ClusterID {
-			m.Accepted = &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
-		}
+	if known := look(f).acceptanceOf(f.Disk.ClusterID); known != nil {
+		m.Accepted = known
 	}
 	return m
+}
+
+// acceptanceOf is the genesis of a cluster as another node knows it, nil when none does.
+func (s *situation) acceptanceOf(clusterID string) *Acceptance {
+	for _, a := range s.born {
+		if g := a.State.Accepted.Genesis; g.ID != "" && g.ClusterID == clusterID {
+			return &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
+		}
+	}
+	return nil
 }
 
 // completeGenesis takes over the genesis from who knows it, once one does, after a marker was rebuilt without it. When that cannot be
@@ -216,20 +224,19 @@ func (b *Boot) completeGenesis() {
 	if b.incomplete || m == nil || m.Accepted == nil || m.Accepted.Genesis.ID != "" {
 		return
 	}
-	for _, a := range look(b.facts()).born {
-		if g := a.State.Accepted.Genesis; g.ID != "" && g.same(m.Accepted.Genesis) {
-			next := *m
-			next.Accepted = &Acceptance{Ballot: a.State.Accepted.Ballot, Genesis: g}
-			if err := b.o.Storage.SaveMarker(next); err != nil { // either marker is right, so whichever is on disk
-				b.incomplete = true
-				b.o.Log.Warn("cannot write the genesis that others know into genesis.json", zap.Error(err))
-				return
-			}
-			b.disk.Marker = &next
-			b.say()
-			return
-		}
+	known := look(b.facts()).acceptanceOf(m.Accepted.Genesis.ClusterID)
+	if known == nil {
+		return
 	}
+	next := *m
+	next.Accepted = known
+	if err := b.o.Storage.SaveMarker(next); err != nil { // either marker is right, so whichever is on disk
+		b.incomplete = true
+		b.o.Log.Warn("cannot write the genesis that others know into genesis.json", zap.Error(err))
+		return
+	}
+	b.disk.Marker = &next
+	b.say()
 }
 
 // watch stops a running member whose genesis has a successor, or whose disk turns out to be older than what somebody saw
