@@ -56,7 +56,7 @@ func (c *campaign) settle() error {
 			records.right = time.Now()
 		}
 		for _, n := range c.nodes {
-			if err := c.Tool(n, "status").Err(); err != nil {
+			if err := c.Healthy(n); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,8 @@
 package lab
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	dnsnode "github.com/etcd-dns/etcd-dns/node"
 )
 
 // healthyLimit is how long a rack may take to become healthy. It is generous: both cores may be busy.
@@ -136,10 +140,31 @@ func (l *Lab) Tool(name string, args ...string) Result {
 	return l.Run(name, l.bin(), append(args, place(l.node(name))...)...)
 }
 
-// Status is what etcd-dns status says on a node, or why it says nothing.
-func (l *Lab) Status(name string) (map[string]any, error) {
+// Status is what etcd-dns status says on a node, or why it says nothing. The node itself is asked, at its socket: to start the tool for
+// each look would be most of what a waiting test does.
+func (l *Lab) Status(name string) (status map[string]any, err error) {
 	l.t.Helper()
-	return decode(l.Tool(name, "status", "-o", "json"))
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	says, err := dnsnode.Fetch(ctx, &dnsnode.Options{Data: l.node(name).data()})
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(says)
+	if err != nil {
+		return nil, err
+	}
+	return status, json.Unmarshal(text, &status)
+}
+
+// Healthy is an error that names the problems of a node, or why it does not say whether it has any.
+func (l *Lab) Healthy(name string) error {
+	l.t.Helper()
+	status, err := l.Status(name)
+	if err == nil && status["ok"] != true {
+		err = fmt.Errorf("the status of %s has the problems %q", name, status["problems"])
+	}
+	return err
 }
 
 // StatusText is one field of a node's status as text; a path goes down with dots. It is empty while there is none.
@@ -171,7 +196,7 @@ func (l *Lab) WaitHealthy(names ...string) {
 			if n := l.node(name); !n.up() {
 				return fmt.Errorf("it has ended: %w", n.proc.err)
 			}
-			return l.Tool(name, "status").Err()
+			return l.Healthy(name)
 		})
 	}
 }
@@ -181,7 +206,8 @@ func (l *Lab) WaitStatus(name, path, text string) {
 	l.t.Helper()
 	l.Wait(fmt.Sprintf("%s has %q in its status at %s", name, text, path), healthyLimit, func() error {
 		if got := l.StatusText(name, path); !strings.Contains(got, text) {
-			return fmt.Errorf("it is %q in %v", got, l.Tool(name, "status", "-o", "json"))
+			s, err := l.Status(name)
+			return fmt.Errorf("it is %q in %v (%v)", got, s, err)
 		}
 		return nil
 	})
