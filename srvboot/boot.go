@@ -81,7 +81,7 @@ type Boot struct {
 	reached   MemberState // of the own member at indexAt
 	wake      time.Time
 	steward   steward
-	removal   *removal             // nil while none waits
+	spreading *spreading           // nil while no word waits
 	admission *Admission           // the last learner that this node let in
 	welcomed  map[string]time.Time // by node, since when a person lets it in
 	removed   bool                 // the member of this data ended once because its cluster removed it

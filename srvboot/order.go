@@ -92,7 +92,7 @@ func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 	b.o.Log.Info("ordered", zap.String("op", string(o.Op)), zap.String("node", o.Node), zap.Bool("force", o.Force))
 	switch e, listed := listedNode(self.Members, o.Node); o.Op {
 	case OrderAdd, OrderReplace:
-		reply(b.welcome(o, self, e, listed))
+		b.welcome(o, self, e, listed, reply)
 	case OrderRemove:
 		b.remove(o, self, e, listed, reply)
 	case OrderPromote:
@@ -114,22 +114,31 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 }
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
-func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool) OrderReply {
+func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
 	if o.Op == OrderAdd && listed && !b.disk.Seen.word(self.ClusterID, o.Node).Removed {
-		return OrderReply{Done: true, Text: o.Node + " is a member"}
+		reply(OrderReply{Done: true, Text: o.Node + " is a member"})
+		return
 	}
 	stays, word := listed && o.Op == OrderAdd, Tombstone{MemberID: e.ID}
 	if !stays {
 		word.Welcome = time.Now().Add(orderLasts).Unix()
 	}
 	if !b.give(self, o.Node, word) {
-		return OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"}
+		reply(OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"})
+		return
 	}
-	b.Prompt()
-	if stays {
-		return OrderReply{Done: true, Text: o.Node + " stays a member"}
-	}
-	return OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node}
+	b.spread(self, o.Node, func(_ *Boot, _ MemberState, k known) {
+		b.Prompt()
+		switch {
+		case k != knownWidely:
+			reply(OrderReply{Text: tooFewHeard + " if " + b.home.Node + " dies; " + o.Node + " is let in when that can be done",
+				Hint: "etcd-dns member " + string(o.Op) + " " + o.Node + ", again"})
+		case stays:
+			reply(OrderReply{Done: true, Text: o.Node + " stays a member"})
+		default:
+			reply(OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node})
+		}
+	})
 }
 
 // drain hands the leadership to the voter that has heard most; the order has to be given again there.

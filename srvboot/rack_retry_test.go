@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,6 +86,28 @@ func TestKeptOutOutlivesItsLeader(t *testing.T) {
 		r.stop("n0")
 		r.start("n5")
 		r.never(15*time.Second, "n5 was let in", func() bool { v, l := r.members(); return slices.Contains(append(v, l...), "n5") })
+	})
+}
+
+// TestWelcomeThatNobodyNotes: who lets a node in hears that only the leader's node knows.
+func TestWelcomeThatNobodyNotes(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.settled()
+		r.mu.Lock()
+		for _, n := range []string{"n1", "n2"} {
+			r.cut[[2]string{n, "n0"}] = true
+		}
+		r.mu.Unlock()
+		reply := r.order(Order{Op: OrderAdd, Node: "n3"})
+		if reply.Done || !strings.Contains(reply.Text, "n3 is let in when that can be done") || reply.Hint != "etcd-dns member add n3, again" {
+			t.Errorf("%+v", reply)
+		}
+		r.mend()
+		if reply := r.order(Order{Op: OrderAdd, Node: "n3"}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
 	})
 }
 

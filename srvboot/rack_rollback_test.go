@@ -146,7 +146,6 @@ func welcomeLasts(t *testing.T, restart bool) {
 		if reply := r.order(Order{Op: OrderReplace, Node: "n2"}); !reply.Done {
 			t.Fatalf("%+v", reply)
 		}
-		time.Sleep(3 * time.Second) // each node asks each other one every second
 		r.leads("n1")
 		if restart {
 			r.stop("n0", "n1")

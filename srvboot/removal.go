@@ -4,22 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
-// spreadFor is how long the other nodes have to note a removal: they ask the leader once a second, and who gave the order waits for
-// four. spreadAsk is how often they are asked whether they have.
-const spreadFor, spreadAsk = 2500 * time.Millisecond, 100 * time.Millisecond
-
-// removal is one that a person ordered, from the tombstone to the reply. No other change goes on meanwhile.
+// removal is one that a person ordered, from the tombstone to the reply.
 type removal struct {
 	order  Order
 	self   MemberState // of the leader that took the order
 	member MemberEntry // empty for a node without one
 	before Tombstone   // the word on the node before this one
 	reply  func(OrderReply)
-	// until is how long it waits for the others to note it, next when they are asked again.
-	until, next time.Time
 }
 
 // remove removes a member by a person's word. A leader that is to go hands over first.
@@ -37,35 +30,17 @@ func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, rep
 		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
 		return
 	}
-	b.steward.busy = true
-	b.removal = &removal{order: o, self: self, member: e, before: before, reply: reply, until: time.Now().Add(spreadFor)}
-	b.attend(time.Now())
+	r := &removal{order: o, self: self, member: e, before: before, reply: reply}
+	b.spread(self, o.Node, r.known)
 }
 
-// attend looks whether the removal that waits can go on: when as many nodes have noted it as can elect a leader without the member,
-// for then none of them forgets it, whoever dies.
-func (b *Boot) attend(now time.Time) {
-	r := b.removal
-	if r == nil {
-		return
-	}
-	self, ok := b.member.state()
-	leads := ok && self.Leader == r.self.ID
-	noted := ok && b.noted(self, r.order.Node)
-	if leads && !noted && now.Before(r.until) {
-		if !now.Before(r.next) {
-			r.next = now.Add(spreadAsk)
-			b.askAllNow()
-		}
-		b.at(r.next)
-		return
-	}
-	b.removal, b.steward.busy = nil, false
+// known goes on with the removal when the tombstone has spread, or cannot.
+func (r *removal) known(b *Boot, self MemberState, k known) {
 	switch {
-	case !leads:
+	case k == knownNoLeader:
 		r.reply(OrderReply{Text: r.self.ID + " no longer leads; " + stands(r.order.Node), Hint: "etcd-dns member list"})
-	case !noted && !r.order.Force:
-		b.takeBack(r, "too few of the other voters' nodes have heard of it to remember it")
+	case k == knownHere && !r.order.Force:
+		b.takeBack(r, tooFewHeard)
 	case r.member.ID == "":
 		r.reply(OrderReply{Done: true, Text: r.order.Node + " has no member, and is kept out"})
 	default:
@@ -100,24 +75,6 @@ func (b *Boot) takeBack(r *removal, why string) {
 // stands says what comes of an order whose end is not known.
 func stands(node string) string {
 	return fmt.Sprintf("%s is removed when that can be done, unless you take it back: etcd-dns member add %s", node, node)
-}
-
-// noted reports whether a quorum of the voters that would be left have the word on a node.
-func (b *Boot) noted(self MemberState, node string) bool {
-	word := b.disk.Seen.word(self.ClusterID, node)
-	fresh := look(b.facts()).fresh
-	voters, have := 0, 0
-	for _, e := range self.Members {
-		if e.IsLearner || e.ID == word.MemberID {
-			continue
-		}
-		voters++
-		name := entryNode(e)
-		if e.ID == self.ID || slices.ContainsFunc(fresh, func(a Answer) bool { return a.Node == name && a.State.Tombstones[node] == word }) {
-			have++
-		}
-	}
-	return have >= quorum(voters)
 }
 
 // againstRemoval says why the cluster would not work on without a member.

@@ -1,0 +1,89 @@
+package srvboot
+
+import (
+	"slices"
+	"time"
+)
+
+// spreadFor is how long the other nodes have to note a person's word: they ask the leader once a second, and who gave the order waits
+// for four. spreadAsk is how often they are asked whether they have.
+const spreadFor, spreadAsk = 2500 * time.Millisecond, 100 * time.Millisecond
+
+// tooFewHeard says what knownHere means to the one who gave the order.
+const tooFewHeard = "too few of the other voters' nodes have heard of it to remember it"
+
+// known says where a word on a node is known.
+type known int
+
+const (
+	// knownWidely is by as many voters' nodes as can elect a leader without the member it is about: nobody forgets it, whoever dies.
+	knownWidely known = iota
+	// knownHere is by too few others, after spreadFor.
+	knownHere
+	// knownNoLeader is when the own member no longer leads: another node goes on, if it has heard.
+	knownNoLeader
+)
+
+// spreading is a person's word on a node, durable here, which has to be known elsewhere before it is answered. No other change goes on
+// meanwhile.
+type spreading struct {
+	node, leader string
+	then         func(b *Boot, self MemberState, k known)
+	// until is how long it waits, next when the others are asked again.
+	until, next time.Time
+}
+
+// spread has the others hear the word on a node that give wrote down, and then calls then from the loop, at once or later.
+func (b *Boot) spread(self MemberState, node string, then func(*Boot, MemberState, known)) {
+	b.steward.busy = true
+	b.spreading = &spreading{node: node, leader: self.ID, then: then, until: time.Now().Add(spreadFor)}
+	b.attend(time.Now())
+}
+
+// attend looks whether the word that spreads has been heard by enough.
+func (b *Boot) attend(now time.Time) {
+	w := b.spreading
+	if w == nil {
+		return
+	}
+	k, self := b.whoKnows(w)
+	if k == knownHere && now.Before(w.until) {
+		if !now.Before(w.next) {
+			w.next = now.Add(spreadAsk)
+			b.askAllNow()
+		}
+		b.at(w.next)
+		return
+	}
+	b.spreading, b.steward.busy = nil, false
+	w.then(b, self, k)
+}
+
+func (b *Boot) whoKnows(w *spreading) (known, MemberState) {
+	switch self, ok := b.member.state(); {
+	case !ok || self.Leader != w.leader:
+		return knownNoLeader, self
+	case b.noted(self, w.node):
+		return knownWidely, self
+	default:
+		return knownHere, self
+	}
+}
+
+// noted reports whether a quorum of the voters that would be left have the word on a node.
+func (b *Boot) noted(self MemberState, node string) bool {
+	word := b.disk.Seen.word(self.ClusterID, node)
+	fresh := look(b.facts()).fresh
+	voters, have := 0, 0
+	for _, e := range self.Members {
+		if e.IsLearner || e.ID == word.MemberID {
+			continue
+		}
+		voters++
+		name := entryNode(e)
+		if e.ID == self.ID || slices.ContainsFunc(fresh, func(a Answer) bool { return a.Node == name && a.State.Tombstones[node] == word }) {
+			have++
+		}
+	}
+	return have >= quorum(voters)
+}
