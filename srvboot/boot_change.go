@@ -3,7 +3,6 @@ package srvboot
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -24,14 +23,11 @@ type steward struct {
 	from   []string
 	claims map[string]time.Time
 	// failed are the nodes whose learners had to be taken out since one was promoted.
-	failed      map[string]learnerRetry
-	near        map[string]time.Time
-	saved       string
-	savedAt     time.Time
-	noSnapshot  string
-	savedFailed time.Time
-	waits       map[string]string
-	retry       backoff
+	failed map[string]learnerRetry
+	near   map[string]time.Time
+	saving saving
+	waits  map[string]string
+	retry  backoff
 }
 
 // tend takes the next step in the membership when the own member leads its cluster.
@@ -54,15 +50,28 @@ func (b *Boot) tend(now time.Time) {
 		return
 	}
 	next := Reconcile(b.changeFacts(self))
-	if !reflect.DeepEqual(next.Waits, b.steward.waits) {
-		b.steward.waits = next.Waits
-		b.say()
+	if next.Change == nil {
+		b.explain(next.Waits)
 	}
-	switch {
+	switch c := next.Change; {
 	case next.Save != "":
 		b.saveBefore(next.Save)
-	case next.Change != nil:
-		b.change(*next.Change, func(err error) { b.steward.learned(*next.Change, self.Members, err) })
+	case c != nil:
+		b.change(*c, func(err error) {
+			b.steward.learned(*c, self.Members, err)
+			if err != nil {
+				next.Waits[c.Node] = fmt.Sprintf("%s failed and is tried again: %v", c.Op, err)
+			}
+			b.explain(next.Waits)
+		})
+	}
+}
+
+// explain says why nodes have to wait, if that is news. A step that failed is such a reason, and stays one while it is tried again.
+func (b *Boot) explain(waits map[string]string) {
+	if !reflect.DeepEqual(waits, b.steward.waits) {
+		b.steward.waits = waits
+		b.say()
 	}
 }
 
@@ -75,9 +84,6 @@ func (b *Boot) observe(self MemberState, now time.Time) {
 			claims[a.Node] = since(w.claims[a.Node], now)
 		}
 	}
-	if len(claims) == 0 {
-		w.saved, w.noSnapshot = "", ""
-	}
 	near := map[string]time.Time{}
 	for _, l := range self.Links {
 		if l.Quiet == 0 && l.Match+learnerLag >= self.Commit {
@@ -85,12 +91,7 @@ func (b *Boot) observe(self MemberState, now time.Time) {
 		}
 	}
 	w.claims, w.near = claims, near
-	if now.Sub(w.savedAt) > snapshotLasts {
-		w.saved = ""
-	}
-	if w.noSnapshot != "" && now.Sub(w.savedFailed) > b.o.Timing.BackoffMax {
-		w.noSnapshot = "" // try again
-	}
+	w.saving.lapse(len(claims) > 0, now, b.o.Timing.BackoffMax)
 }
 
 func since(known, now time.Time) time.Time {
@@ -103,7 +104,7 @@ func since(known, now time.Time) time.Time {
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
 	return ChangeFacts{Facts: b.facts(), Self: self, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
-		Saved: w.saved, NoSnapshot: w.noSnapshot, Manual: b.home.Manual, Welcomed: b.stillWelcome(self), NotBefore: w.notBefore()}
+		Saved: w.saving.saved, NoSnapshot: w.saving.why, Manual: b.home.Manual, Welcomed: b.stillWelcome(self), NotBefore: w.notBefore()}
 }
 
 // change takes a step beside the loop. The run of a node that is let in is the one whose claim led to the step.
@@ -144,28 +145,9 @@ func (b *Boot) tookStep(c Change, id, run string, err error) {
 	case c.Op == AddLearner && g != nil && run != "":
 		b.admission = &Admission{Node: c.Node, Run: run, ID: id, Genesis: *g}
 	case c.Op == RemoveMember:
-		w.saved = ""
+		w.saving.saved = ""
 	}
 	b.o.Log.Info("the membership changed", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.String("member_id", id))
 	b.say()
 	b.askAllNow()
-}
-
-// saveBefore takes a snapshot before the removal of a member.
-func (b *Boot) saveBefore(id string) {
-	b.steward.busy = true
-	m := b.member.m
-	b.beside(b.o.Timing.SnapshotTimeout, func(ctx context.Context) func() {
-		path, err := b.o.Storage.SaveSnapshot("before-removal-of-"+id, func(w io.Writer) error { return m.Snapshot(ctx, w) })
-		return func() {
-			b.steward.busy = false
-			if err != nil {
-				b.steward.noSnapshot, b.steward.savedFailed = fmt.Sprint(err), time.Now()
-				b.o.Log.Error("no snapshot; the member is not replaced without one", zap.Error(err))
-				return
-			}
-			b.steward.saved, b.steward.savedAt = id, time.Now()
-			b.o.Log.Info("snapshot taken", zap.String("path", path))
-		}
-	})
 }

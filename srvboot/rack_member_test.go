@@ -276,7 +276,7 @@ func (m *simMember) Change(ctx context.Context, ch Change) (id string, err error
 		return "", errNotLeading
 	case !slices.Equal(ListIDs(c.list), ch.Members):
 		return "", fmt.Errorf("%w: the members are %v, the change was derived from %v", ErrRefused, ListIDs(c.list), ch.Members)
-	case r.refuse && ch.Op == RemoveMember:
+	case r.refuse && (ch.Op == RemoveMember || ch.Op == AddLearner):
 		return "", fmt.Errorf("%w: etcdserver: unhealthy cluster", ErrRefused)
 	case ch.Op != AddLearner && !listed:
 		return "", fmt.Errorf("%w: membership: ID not found", ErrRefused)

@@ -89,6 +89,31 @@ func TestKeptOutOutlivesItsLeader(t *testing.T) {
 	})
 }
 
+// TestRefusedAddition: who waits says what etcd said, as long as it is so.
+func TestRefusedAddition(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		refuse := func(yes bool) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.refuse = yes
+		}
+		refuse(true)
+		n3 := r.grow()
+		r.start("n3")
+		says := func() bool {
+			return strings.Contains(n3.report().Plan.Reason, "n0: add-learner failed and is tried again: ") &&
+				strings.Contains(n3.report().Plan.Reason, "unhealthy cluster")
+		}
+		r.within(20*time.Second, "n3 says why it waits", says)
+		r.never(time.Minute, "n3 no longer says so", func() bool { return !says() })
+		refuse(false)
+		r.within(time.Minute, "n3 votes", func() bool { v, _ := r.members(); return slices.Contains(v, "n3") })
+		r.within(10*time.Second, "n0 has nothing against it", func() bool { return r.nodes["n0"].report().State.Waits["n3"] == "" })
+	})
+}
+
 // TestWelcomeThatNobodyNotes: who lets a node in hears that only the leader's node knows.
 func TestWelcomeThatNobodyNotes(t *testing.T) {
 	inRack(t, 3, func(r *rack) {

@@ -30,7 +30,7 @@ type rack struct {
 	clusters map[string]*simCluster
 	removals []Change
 	frozen   map[string]bool // nodes whose member nobody hears
-	refuse   bool            // etcd refuses removals
+	refuse   bool            // etcd refuses removals and additions
 	stale    bool            // members report the list as it was up to a tenth of a second ago
 	refused  []Change        // steps that etcd did not take
 }
