@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -204,13 +203,4 @@ func (l *Lab) Log(name string) string {
 		return err.Error()
 	}
 	return string(text)
-}
-
-// decode reads the JSON object that a command printed.
-func decode(r Result) (map[string]any, error) {
-	var v map[string]any
-	if err := json.Unmarshal([]byte(r.Stdout), &v); err != nil {
-		return nil, fmt.Errorf("%w: %v", err, r)
-	}
-	return v, nil
 }

@@ -207,7 +207,7 @@ func (l *Lab) WaitStatus(name, path, text string) {
 	l.Wait(fmt.Sprintf("%s has %q in its status at %s", name, text, path), healthyLimit, func() error {
 		if got := l.StatusText(name, path); !strings.Contains(got, text) {
 			s, err := l.Status(name)
-			return fmt.Errorf("it is %q in %v (%v)", got, s, err)
+			return errors.Join(err, fmt.Errorf("it is %q in %v", got, s))
 		}
 		return nil
 	})

@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// steward is what the loop keeps for changing the membership; see ChangeFacts. All but the list is empty unless the own
-// member leads.
+// steward is what the loop keeps for changing the membership; see ChangeFacts. All but the list and what failed is empty unless
+// the own member leads.
 type steward struct {
 	list  []string
 	since time.Time
@@ -42,11 +42,11 @@ func (b *Boot) tend(now time.Time) {
 		b.steward.list, b.steward.since, b.steward.from = list, now, nil
 	}
 	if self.Leader == "" || self.Leader != self.ID {
-		b.steward = steward{list: list, since: b.steward.since}
+		b.steward = steward{list: list, since: b.steward.since, failed: b.steward.failed}
 		return
 	}
 	b.observe(self, now)
-	if b.steward.busy || now.Before(b.steward.retry.until) || slices.Equal(list, b.steward.from) {
+	if b.busy() || now.Before(b.steward.retry.until) || slices.Equal(list, b.steward.from) {
 		return
 	}
 	next := Reconcile(b.changeFacts(self))
@@ -74,6 +74,9 @@ func (b *Boot) explain(waits map[string]string) {
 		b.say()
 	}
 }
+
+// busy reports whether a change of the membership is under way, or a person's word about one spreads.
+func (b *Boot) busy() bool { return b.steward.busy || b.spreading != nil }
 
 // observe keeps the times since when things are as they are.
 func (b *Boot) observe(self MemberState, now time.Time) {

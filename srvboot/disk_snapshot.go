@@ -36,24 +36,25 @@ func (d *Disk) SaveSnapshot(why string, write func(io.Writer) error) (path strin
 	if err := durable.WriteWith(path, stateFileMode, write); err != nil {
 		return "", fmt.Errorf("save a snapshot: %w", err)
 	}
-	return path, pruneSnapshots(dir)
+	return path, pruneSnapshots(dir, filepath.Base(path))
 }
 
-// pruneSnapshots removes the oldest of the snapshots that this program took by itself.
-func pruneSnapshots(dir string) error {
+// pruneSnapshots removes the oldest of the snapshots that this program took by itself, but for the latest: the clock may have been set back
+// since the others were taken.
+func pruneSnapshots(dir, latest string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("look for old snapshots: %w", err)
 	}
 	var own []string
 	for _, e := range entries {
-		if strings.Contains(e.Name(), autoMark) && strings.HasSuffix(e.Name(), snapshotSuffix) && e.Type().IsRegular() {
+		if strings.Contains(e.Name(), autoMark) && strings.HasSuffix(e.Name(), snapshotSuffix) && e.Name() != latest && e.Type().IsRegular() {
 			own = append(own, e.Name())
 		}
 	}
 	slices.Sort(own)
 	var errs []error
-	for _, name := range own[:max(0, len(own)-keptSnapshots)] {
+	for _, name := range own[:max(0, len(own)-keptSnapshots+1)] {
 		errs = append(errs, os.Remove(filepath.Join(dir, name)))
 	}
 	return errors.Join(errs...)

@@ -16,8 +16,11 @@ type learnerRetry struct {
 	pause time.Duration
 }
 
-// again is what is kept after one more.
+// again is what is kept after one more. What was long ago does not count.
 func (r learnerRetry) again(now time.Time) learnerRetry {
+	if now.Sub(r.until) > learnerPauseMax+learnerLost*time.Second {
+		r = learnerRetry{}
+	}
 	return learnerRetry{until: now.Add(r.pause), pause: min(max(2*r.pause, learnerPause), learnerPauseMax)}
 }
 

@@ -273,8 +273,23 @@ func (w *mworld) commit(i int, told bool) *mworld {
 	if w.leads() != i || !slices.Equal(ListIDs(w.list()), ch.Members) && !w.m.mut.twoAtOnce {
 		return c
 	}
+	if ch.Op == MoveLeader {
+		return c.handOver(ch.ID)
+	}
 	c.applies(i, *ch, told)
 	return c
+}
+
+// handOver makes another member the leader, if it can be.
+func (w *mworld) handOver(id string) *mworld {
+	i := slices.IndexFunc(w.slots, func(s slot) bool { return s.member && s.disk.memberID == id })
+	if i < 0 {
+		return w
+	}
+	if c := w.elect(i, id+" is elected"); c != nil {
+		return c
+	}
+	return w
 }
 
 // applies changes the list, and checks what must hold for every change.

@@ -195,15 +195,6 @@ func (w *mworld) backers(c int) (out []int) {
 	return out
 }
 
-func voters(list []MemberEntry) (n int) {
-	for _, e := range list {
-		if !e.IsLearner {
-			n++
-		}
-	}
-	return n
-}
-
 // leads returns the slot whose member leads a quorum, -1 for none.
 func (w *mworld) leads() int {
 	if w.lead < 0 || !w.slots[w.lead].member || len(w.backers(w.lead)) < quorum(voters(w.list())) {

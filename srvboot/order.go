@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -85,7 +86,7 @@ func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 		}
 		reply(OrderReply{Leader: entryNode(e)})
 		return
-	case b.steward.busy:
+	case b.busy() || slices.Equal(ListIDs(self.Members), b.steward.from):
 		reply(OrderReply{Text: "another change is under way", Hint: "try again in a moment"})
 		return
 	}
@@ -115,11 +116,14 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
 func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
-	if o.Op == OrderAdd && listed && !b.disk.Seen.word(self.ClusterID, o.Node).Removed {
+	if o.Op == OrderAdd && listed && !e.IsLearner && !b.disk.Seen.word(self.ClusterID, o.Node).Removed {
 		reply(OrderReply{Done: true, Text: o.Node + " is a member"})
 		return
 	}
-	stays, word := listed && o.Op == OrderAdd, Tombstone{MemberID: e.ID}
+	stays, word := listed && !e.IsLearner && o.Op == OrderAdd, Tombstone{MemberID: e.ID}
+	if e.IsLearner {
+		word.MemberID = "" // the word counts until the node votes, be it with this learner
+	}
 	if !stays {
 		word.Welcome = time.Now().Add(orderLasts).Unix()
 	}
@@ -127,6 +131,7 @@ func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, re
 		reply(OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"})
 		return
 	}
+	delete(b.steward.failed, o.Node) // at once, once: see learnerRetry
 	b.spread(self, o.Node, func(_ *Boot, _ MemberState, k known) {
 		b.Prompt()
 		switch {
@@ -135,6 +140,8 @@ func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, re
 				Hint: "etcd-dns member " + string(o.Op) + " " + o.Node + ", again"})
 		case stays:
 			reply(OrderReply{Done: true, Text: o.Node + " stays a member"})
+		case e.IsLearner:
+			reply(OrderReply{Done: true, Text: o.Node + " is a learner, and is let in again if it has to ask again", Hint: "etcd-dns status, on " + o.Node})
 		default:
 			reply(OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node})
 		}
@@ -147,19 +154,14 @@ func (b *Boot) drain(o Order, self MemberState, reply func(OrderReply)) {
 		reply(OrderReply{Done: true, Text: o.Node + " does not lead"})
 		return
 	}
-	var best Link
-	for _, l := range self.Links {
-		if e, ok := (&living{List: self.Members}).byID(l.ID); ok && !e.IsLearner && l.Quiet == 0 && l.Match >= best.Match {
-			best = l
-		}
-	}
-	if best.ID == "" {
+	next, found := self.successor()
+	if !found {
 		reply(OrderReply{Text: "no other voter is connected that could lead", Hint: "etcd-dns status"})
 		return
 	}
-	b.takeOrdered(Change{Op: MoveLeader, ID: best.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, true, func(r OrderReply) {
-		if e, _ := (&living{List: self.Members}).byID(best.ID); r.Done && o.Op != OrderDrain {
-			r = OrderReply{Leader: entryNode(e)}
+	b.takeOrdered(Change{Op: MoveLeader, ID: next.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, true, func(r OrderReply) {
+		if r.Done && o.Op != OrderDrain {
+			r = OrderReply{Leader: entryNode(next)}
 		}
 		reply(r)
 	})

@@ -217,3 +217,58 @@ func TestOneMarkerIsLost(t *testing.T) {
 		r.within(20*time.Second, "it runs", r.running("n0", "n1", "n2"))
 	})
 }
+
+// TestWelcomeOfWhoDoesNotHear: a person's word lets a newcomer in at once, once. Others have their turn.
+func TestWelcomeOfWhoDoesNotHear(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.grow()
+		r.sever("n3", "n0", true)
+		r.start("n3")
+		time.Sleep(30 * time.Second)
+		if reply := r.order(Order{Op: OrderAdd, Node: "n3"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		before := len(r.removed())
+		r.within(10*time.Second, "n3 is let in and taken out once more", func() bool { return len(r.removed()) > before })
+		r.start("n4")
+		r.within(time.Minute, "n4 votes", func() bool { v, _ := r.members(); return slices.Contains(v, "n4") })
+	})
+}
+
+// TestWelcomeOfALearner: the word counts beyond the learner that there is.
+func TestWelcomeOfALearner(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.sever("n3", "n0", true)
+		r.start("n3")
+		r.within(5*time.Minute, "its fourth learner", func() bool { _, l := r.members(); return len(r.removed()) == 3 && len(l) == 1 })
+		reply := r.order(Order{Op: OrderAdd, Node: "n3"})
+		if !reply.Done || !strings.Contains(reply.Text, "is a learner") {
+			t.Fatalf("%+v", reply)
+		}
+		r.within(time.Minute, "it is taken out", func() bool { return len(r.removed()) == 4 })
+		r.sever("n3", "n0", false)
+		r.within(2*learnerPause, "n3 is let in", func() bool { v, l := r.members(); return len(v)+len(l) == 4 })
+	})
+}
+
+// TestPausesOutliveALeader: a newcomer that two nodes do not hear is no more welcome because they lead in turn.
+func TestPausesOutliveALeader(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.grow()
+		r.sever("n5", "n0", true)
+		r.sever("n5", "n1", true)
+		r.start("n5")
+		for i := range 16 {
+			r.leads([]string{"n0", "n1"}[i%2])
+			time.Sleep(12 * time.Second)
+		}
+		if n := len(r.removed()); n < 3 || n > 10 {
+			t.Errorf("%d learners were taken out in three minutes, want some, and ever fewer", n)
+		}
+	})
+}

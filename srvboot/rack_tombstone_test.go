@@ -130,6 +130,50 @@ func TestRemovalThatNobodyNotes(t *testing.T) {
 	})
 }
 
+// TestRemovalOfWhoLeadsByNow: a removal that stands is carried out although its member came to lead: it hands over first.
+func TestRemovalOfWhoLeadsByNow(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		for _, n := range []string{"n1", "n2"} {
+			r.sever(n, "n0", true)
+		}
+		replies := make(chan OrderReply, 1)
+		go func() { replies <- r.orderOnce("n0", Order{Op: OrderRemove, Node: "n1"}) }()
+		time.Sleep(500 * time.Millisecond)
+		r.leads("n1")
+		if reply := <-replies; reply.Done || !strings.Contains(reply.Text, "is removed when that can be done") {
+			t.Fatalf("%+v", reply)
+		}
+		r.mend()
+		r.within(30*time.Second, "n1 is out", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n2")() })
+	})
+}
+
+// TestRemovalBeforeTheListIsKnown: a node that was let in a moment ago, of which the member's list says nothing yet, has no tombstone
+// without its member.
+func TestRemovalBeforeTheListIsKnown(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.mu.Lock()
+		r.stale = true
+		r.mu.Unlock()
+		r.start("n3")
+		in := func() bool { v, l := r.members(); return slices.Contains(append(v, l...), "n3") }
+		r.within(10*time.Second, "n3 is a learner", in)
+		if reply := r.orderOnce("n0", Order{Op: OrderRemove, Node: "n3"}); reply.Done {
+			t.Errorf("%+v", reply)
+		}
+		r.mu.Lock()
+		r.stale = false
+		r.mu.Unlock()
+		if reply := r.order(Order{Op: OrderRemove, Node: "n3"}); !reply.Done || in() {
+			t.Errorf("%+v", reply)
+		}
+	})
+}
+
 // TestLeadershipIsLostWhileARemovalIsNoted: who no longer leads removes nobody and says so at once. The word stands, and the next
 // leader carries it out when it hears of it.
 func TestLeadershipIsLostWhileARemovalIsNoted(t *testing.T) {

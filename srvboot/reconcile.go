@@ -15,7 +15,8 @@ const (
 	saveFrom = 1
 	// settleFor is how long no membership has changed before a voter is removed.
 	settleFor = 10 * time.Second
-	// snapshotLasts is how old a snapshot may be when the voter is removed that it was taken for (R10 f).
+	// snapshotLasts is how long ago a snapshot may have been complete when the voter is removed that it was taken for (R10 f). It holds
+	// what was there when it was begun: how long it takes is a matter of the data.
 	snapshotLasts = time.Minute
 	// connectedFor is how long an answer counts that says whom a member is connected with; nodes ask each other every second.
 	connectedFor = 3 * time.Second
@@ -23,6 +24,8 @@ const (
 	otherMachine = 5 * time.Minute
 	// learnerLost is for how many seconds a learner may be silent before it is removed.
 	learnerLost = 120
+	// learnerPatience is how long a learner may take to come to vote while a voter is lost, which cannot be replaced beside it.
+	learnerPatience = 10 * time.Minute
 	// learnerKnown is how long a node has to learn that it was let in, before it counts that it does not hold what it was given.
 	learnerKnown = 5 * time.Second
 	// learnerLag is how many entries a learner may be behind when it is promoted, and promoteAfter how long it must have
@@ -123,15 +126,18 @@ func (r *reconciler) removal() bool {
 			continue // one that came later is not meant
 		}
 		why := againstRemoval(r.f.Self, e)
-		if e.ID == r.f.Self.ID {
-			why = "it leads"
+		next, found := r.f.Self.successor()
+		switch leads := e.ID == r.f.Self.ID; {
+		case why == "" && leads && !found:
+			why = "it leads, and no other voter is connected that could"
+		case why == "" && leads:
+			r.change(MoveLeader, next, node, "a person removed %s, which leads", node)
+			return true
+		case why == "":
+			r.change(RemoveMember, e, node, "ordered: a person removed %s", node)
+			return true
 		}
-		if why != "" {
-			r.wait(node, "a person removed it, and its member stays for now: %s; to try again: etcd-dns member remove %s", why, node)
-			continue
-		}
-		r.change(RemoveMember, e, node, "ordered: a person removed %s", node)
-		return true
+		r.wait(node, "a person removed it, and its member stays for now: %s; to try again: etcd-dns member remove %s", why, node)
 	}
 	return false
 }
@@ -144,25 +150,65 @@ func (r *reconciler) learner() bool {
 	}
 	e := r.f.Self.Members[i]
 	node := entryNode(e)
+	l, _ := r.link(e.ID)
+	a, heard := r.answer(node)
+	denied := heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID
+	waits, lost := r.unready(e), r.behind(e)
+	switch {
+	case denied && (r.f.Now.Sub(r.f.ListSince) < learnerKnown || !a.Fresh(r.f.Now, connectedFor)):
+		r.wait(node, "learner %s was added a moment ago, and %s may not know it yet", e.ID, node)
+	case denied:
+		r.change(RemoveMember, e, node, "%s does not hold the data of learner %s, and never will", node, e.ID)
+	case l.Quiet >= learnerLost:
+		r.change(RemoveMember, e, node, "learner %s has been silent for %d s", e.ID, l.Quiet)
+	case waits == "":
+		r.change(PromoteLearner, e, node, "learner %s is at index %d of %d", e.ID, l.Match, r.f.Self.Commit)
+	case lost != "" && r.f.Now.Sub(r.f.ListSince) >= learnerPatience && !r.f.ListSince.IsZero():
+		r.change(RemoveMember, e, node, "the voter of %s is lost and cannot be replaced beside a learner, and %s did not come to vote in %s: %s",
+			lost, e.ID, learnerPatience, waits)
+	default:
+		r.wait(node, "%s", waits)
+	}
+	return true
+}
+
+// unready says why a learner is not promoted yet; empty when it can be.
+func (r *reconciler) unready(e MemberEntry) string {
+	node := entryNode(e)
 	l, linked := r.link(e.ID)
 	a, heard := r.answer(node)
 	switch {
-	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID && (r.f.Now.Sub(r.f.ListSince) < learnerKnown || !a.Fresh(r.f.Now, connectedFor)):
-		r.wait(node, "learner %s was added a moment ago, and %s may not know it yet", e.ID, node)
-	case heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID:
-		r.change(RemoveMember, e, node, "%s does not hold the data of learner %s, and never will", node, e.ID)
-	case linked && l.Quiet >= learnerLost:
-		r.change(RemoveMember, e, node, "learner %s has been silent for %d s", e.ID, l.Quiet)
 	case !linked || l.Match+learnerLag < r.f.Self.Commit || r.f.NearSince[e.ID].IsZero():
-		r.wait(node, "learner %s is at index %d of %d", e.ID, l.Match, r.f.Self.Commit)
+		return fmt.Sprintf("learner %s is at index %d of %d", e.ID, l.Match, r.f.Self.Commit)
 	case r.f.Now.Sub(r.f.NearSince[e.ID]) < promoteAfter:
-		r.wait(node, "learner %s has just caught up", e.ID)
+		return fmt.Sprintf("learner %s has just caught up", e.ID)
 	case !heard || a.State.Member == nil || a.State.Member.ID != e.ID:
-		r.wait(node, "learner %s has caught up, but %s does not say that it runs there", e.ID, node)
-	default:
-		r.change(PromoteLearner, e, node, "learner %s is at index %d of %d", e.ID, l.Match, r.f.Self.Commit)
+		return fmt.Sprintf("learner %s has caught up, but %s does not say that it runs there", e.ID, node)
 	}
-	return true
+	return ""
+}
+
+// behind has those who ask wait for a learner, since etcd has one at a time. It names a node among them whose voter could be replaced.
+func (r *reconciler) behind(learner MemberEntry) (lost string) {
+	for _, a := range r.claims() {
+		if slices.Contains(learner.PeerURLs, a.State.Claim.PeerURL) {
+			continue
+		}
+		r.wait(a.Node, "learner %s of %s comes first", learner.ID, entryNode(learner))
+		if e, listed := r.claimed(a); listed && lost == "" && r.against(a, e) == "" {
+			lost = a.Node
+		}
+	}
+	return lost
+}
+
+// claimed is the member at whose peer URL a node asks to be.
+func (r *reconciler) claimed(a Answer) (MemberEntry, bool) {
+	i := slices.IndexFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, a.State.Claim.PeerURL) })
+	if i < 0 {
+		return MemberEntry{}, false
+	}
+	return r.f.Self.Members[i], true
 }
 
 // claims are the nodes that ask for membership, in the order of their names.
@@ -178,11 +224,10 @@ func (r *reconciler) claims() (out []Answer) {
 // replace removes a voter whose node has lost its data, when that is safe (R10). It reports whether it did or is about to.
 func (r *reconciler) replace() bool {
 	for _, a := range r.claims() {
-		i := slices.IndexFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, a.State.Claim.PeerURL) })
-		if i < 0 {
+		e, listed := r.claimed(a)
+		if !listed {
 			continue
 		}
-		e := r.f.Self.Members[i]
 		why := r.against(a, e)
 		link, _ := r.link(e.ID)
 		switch {
@@ -211,7 +256,7 @@ func (r *reconciler) replace() bool {
 // empty when nothing does.
 func (r *reconciler) against(a Answer, e MemberEntry) string {
 	f := r.f
-	n := len(f.Self.Members)
+	n := voters(f.Self.Members)
 	_, linked := r.link(e.ID)
 	connected := r.connected(e.ID)
 	remembered, by := r.remembered(a.Node, a.State.Machine)
@@ -309,15 +354,24 @@ func admits(lines []GenesisMember, node string) bool {
 
 func quorum(n int) int { return n/2 + 1 }
 
+func voters(list []MemberEntry) (n int) {
+	for _, e := range list {
+		if !e.IsLearner {
+			n++
+		}
+	}
+	return n
+}
+
 // join adds the first node that asks, has no member and is admitted: by its line in the Corefile, unless it was removed, or
 // by a person's word. Of a size, lines admit only up to it; it is the members in the list that count, not those that are well.
 func (r *reconciler) join() {
 	size := r.s.genesis().size(r.f.Home)
 	for _, a := range r.formerFirst(r.claims()) {
 		claim := a.State.Claim
-		voters, connected := len(r.f.Self.Members), r.connected("") // there is no learner
+		n, connected := voters(r.f.Self.Members), r.connected("")
 		line, admitted := (Genesis{Members: r.f.Home.Admitted}).member(a.Node)
-		listed := slices.ContainsFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, claim.PeerURL) })
+		_, listed := r.claimed(a)
 		welcome := slices.Contains(r.f.Welcomed, a.Node)
 		gone := claim.Retired || r.f.Disk.Seen.word(r.f.Self.ClusterID, a.Node).Removed
 		switch {
@@ -328,11 +382,11 @@ func (r *reconciler) join() {
 			r.wait(a.Node, "no node line of this node's Corefile names %s", a.Node)
 		case admitted && line.PeerURL != claim.PeerURL:
 			r.wait(a.Node, "it asks for %s, and this node's Corefile gives it %s", claim.PeerURL, line.PeerURL)
-		case size > 0 && voters >= size && !welcome:
+		case size > 0 && n >= size && !welcome:
 			r.wait(a.Node, "%s", spareText(size))
-		case voters > 1 && connected < quorum(voters+1): // etcd refuses it (server/etcdserver/server.go mayAddMember)
-			r.wait(a.Node, "a cluster of %d takes in another member while %d are connected, and %d are", voters, quorum(voters+1), connected)
-		case r.f.Now.Before(r.f.NotBefore[a.Node]) && !welcome:
+		case n > 1 && connected < quorum(n+1): // etcd refuses it (server/etcdserver/server.go mayAddMember)
+			r.wait(a.Node, "a cluster of %d takes in another member while %d are connected, and %d are", n, quorum(n+1), connected)
+		case r.f.Now.Before(r.f.NotBefore[a.Node]):
 			r.wait(a.Node, "its last learners never came to run: the next one is added in %s; etcd-dns check, on %s; at once by: etcd-dns member add %s",
 				r.f.NotBefore[a.Node].Sub(r.f.Now).Round(time.Second), a.Node, a.Node)
 		case !a.Asked.After(r.f.ListSince): // what changed may be what it asked for; others come after it

@@ -242,6 +242,9 @@ func reconcileCases() []struct {
 		{"a removal that did not take place, of the leader", []leaderMod{tombstone("n0")}},
 		{"a removal that did not take place, and would take the quorum", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) { f.links(ids["n1"]).Quiet = 1 })}},
 		{"a new node and a blank one", []leaderMod{asks, lost("n2", 60), saved}},
+		{"a new node, and a blank one of which the leader has just heard and that needs no snapshot", []leaderMod{asks, lost("n2", 2), edit(func(f *ChangeFacts) {
+			f.NoSnapshot, f.Welcomed = "no space left on device", []string{"n2"}
+		})}},
 		{"a new node and a blank one that waits", []leaderMod{asks, lost("n2", 2), saved}},
 		{"of a size, a spare", []leaderMod{sizedTo(3, 4, "n3"), asks}},
 		{"of a size, a spare, and a voter is down", []leaderMod{sizedTo(3, 4, "n3"), asks, edit(func(f *ChangeFacts) { silent("n2", "x")(&f.Facts); f.links(ids["n2"]).Quiet = 900 })}},
@@ -265,10 +268,21 @@ func reconcileCases() []struct {
 		{"a learner has caught up", []leaderMod{learns(4000, promoteAfter)}},
 		{"a learner has caught up, and its node is not heard", []leaderMod{learns(4500, time.Minute), edit(func(f *ChangeFacts) { silent("n3", "timeout")(&f.Facts) })}},
 		{"a learner beside a blank voter", []leaderMod{learns(100, 0), lost("n2", 60), saved}},
+		{"a learner beside a blank voter, for almost ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience - time.Nanosecond)}},
+		{"a learner beside a blank voter, for ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience)}},
+		{"a learner beside a blank voter, for ten minutes, and it has caught up", []leaderMod{learns(4500, time.Minute), lost("n2", 60), changed(learnerPatience)}},
+		{"a learner beside a blank voter that must not be replaced, for ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience),
+			edit(func(f *ChangeFacts) { f.Manual = true })}},
+		{"a learner beside a new node, for an hour", []leaderMod{learns(100, 0), asksAs("n4"), changed(time.Hour)}},
 		{"a learner is silent", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 119 })}},
 		{"a learner is silent for long", []leaderMod{learns(100, 0), edit(func(f *ChangeFacts) { f.links(learnerID).Quiet = 120 })}},
 		{"a learner's node does not know yet that it was let in", []leaderMod{learns(0, 0), lostLearner, changed(learnerKnown - time.Nanosecond)}},
 		{"a learner's node lost it", []leaderMod{learns(0, 0), lostLearner, changed(learnerKnown)}},
+		{"a learner's node lost it, as it said three seconds ago", []leaderMod{learns(0, 0), lostLearner, changed(time.Minute), edit(func(f *ChangeFacts) {
+			a := f.Peers["n3"]
+			a.At = decideNow.Add(-connectedFor - time.Nanosecond)
+			f.Peers["n3"] = a
+		})}},
 		{"a learner's node lost it, and it was silent for long before", []leaderMod{learns(0, 0), lostLearner, changed(learnerKnown - time.Nanosecond), edit(func(f *ChangeFacts) {
 			f.links(learnerID).Quiet = learnerLost
 		})}},

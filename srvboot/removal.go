@@ -100,3 +100,14 @@ func againstRemoval(self MemberState, e MemberEntry) string {
 	}
 	return ""
 }
+
+// successor is the connected voter that has heard most: who is to lead when this leader goes.
+func (m MemberState) successor() (next MemberEntry, found bool) {
+	var best Link
+	for _, l := range m.Links {
+		if e, listed := (&living{List: m.Members}).byID(l.ID); listed && !e.IsLearner && l.Quiet == 0 && (!found || l.Match >= best.Match) {
+			best, next, found = l, e, true
+		}
+	}
+	return next, found
+}

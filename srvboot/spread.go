@@ -35,7 +35,6 @@ type spreading struct {
 
 // spread has the others hear the word on a node that give wrote down, and then calls then from the loop, at once or later.
 func (b *Boot) spread(self MemberState, node string, then func(*Boot, MemberState, known)) {
-	b.steward.busy = true
 	b.spreading = &spreading{node: node, leader: self.ID, then: then, until: time.Now().Add(spreadFor)}
 	b.attend(time.Now())
 }
@@ -55,7 +54,7 @@ func (b *Boot) attend(now time.Time) {
 		b.at(w.next)
 		return
 	}
-	b.spreading, b.steward.busy = nil, false
+	b.spreading = nil
 	w.then(b, self, k)
 }
 
