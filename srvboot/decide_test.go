@@ -46,6 +46,12 @@ type mod func(*Facts)
 
 func disk(d Data) mod { return func(f *Facts) { f.Disk.Data = d } }
 
+// ordered0 is a person's word that this node's member is to go.
+func ordered0(f *Facts) {
+	g, ids := caseGenesis()
+	f.Disk.Seen.Tombstones = map[string]Tombstone{"n0": {Count: 1, Removed: true, ClusterID: g.ClusterID, MemberID: ids["n0"]}}
+}
+
 // own sets the marker's phase, with the case genesis from accepted on.
 func own(p Phase) mod {
 	return func(f *Facts) {
@@ -264,6 +270,8 @@ func decideCases() []struct {
 		{"7 removed, URL taken", []mod{disk(HasMember), own(Removed), theirs("n1", serving(learner0))}},
 		{"7 our ID is no longer listed, and etcd says so", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)), told}},
 		{"7 the same of a learner that is not known to run yet", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(without0)), told}},
+		{"7 the same of one that a person removed", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(without0)), told, ordered0}},
+		{"7 the same of one that is known to be removed", []mod{disk(HasMember), own(Removed), learner, theirs("n1", serving(without0)), told}},
 		{"7 the same, and another learner is at its URL", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(learner0)), told}},
 		{"7 the same, and a voter is at its URL", []mod{disk(HasMember), own(Joining), learner, theirs("n1", serving(voter0)), told}},
 		{"7 the same of an initial member that is not known to run yet", []mod{disk(HasMember), own(Born), theirs("n1", serving(without0)), told}},
