@@ -44,6 +44,7 @@ func (l *Lab) crash(way aCrash, victim string) (took []time.Duration) {
 	q := Question{l.service("client"), dns.TypeSRV}
 	rest := slices.DeleteFunc(l.Names(), func(n string) bool { return n == victim })
 	l.Wait("all are in the answers", healthyLimit, func() error { return l.allSay(l.Names(), q, l.complete("client")) })
+	l.Wait("all have met", healthyLimit, l.Gossips) // after a cut that takes longer than to be well
 	w := l.Ask100(clientHost, q)
 	defer w.Stop()
 	began := time.Now()

@@ -140,13 +140,17 @@ func (l *Lab) Tool(name string, args ...string) Result {
 	return l.Run(name, l.bin(), append(args, place(l.node(name))...)...)
 }
 
-// Status is what etcd-dns status says on a node, or why it says nothing. The node itself is asked, at its socket: to start the tool for
-// each look would be most of what a waiting test does.
-func (l *Lab) Status(name string) (status map[string]any, err error) {
-	l.t.Helper()
+// ask has a node say how it is, at its socket: to start the tool for each look would be most of what a waiting test does.
+func (l *Lab) ask(name string) (dnsnode.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
-	says, err := dnsnode.Fetch(ctx, &dnsnode.Options{Data: l.node(name).data()})
+	return dnsnode.Fetch(ctx, &dnsnode.Options{Data: l.node(name).data()})
+}
+
+// Status is what etcd-dns status -o json says on a node, or why it says nothing.
+func (l *Lab) Status(name string) (status map[string]any, err error) {
+	l.t.Helper()
+	says, err := l.ask(name)
 	if err != nil {
 		return nil, err
 	}
@@ -160,11 +164,28 @@ func (l *Lab) Status(name string) (status map[string]any, err error) {
 // Healthy is an error that names the problems of a node, or why it does not say whether it has any.
 func (l *Lab) Healthy(name string) error {
 	l.t.Helper()
-	status, err := l.Status(name)
-	if err == nil && status["ok"] != true {
-		err = fmt.Errorf("the status of %s has the problems %q", name, status["problems"])
+	says, err := l.ask(name)
+	if err == nil && !says.OK {
+		err = fmt.Errorf("the status of %s has the problems %q", name, says.Problems)
 	}
 	return err
+}
+
+// Gossips is an error while the gossip of a node does not have all others alive.
+func (l *Lab) Gossips() error {
+	l.t.Helper()
+	for _, name := range l.names {
+		says, err := l.ask(name)
+		if err != nil {
+			return err
+		}
+		for _, n := range says.Nodes {
+			if n.Name != name && n.Gossip != "alive" {
+				return fmt.Errorf("to the gossip of %s %s is %q", name, n.Name, n.Gossip)
+			}
+		}
+	}
+	return nil
 }
 
 // StatusText is one field of a node's status as text; a path goes down with dots. It is empty while there is none.
