@@ -132,12 +132,14 @@ func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, re
 		return
 	}
 	delete(b.steward.failed, o.Node) // at once, once: see learnerRetry
-	b.spread(self, o.Node, func(_ *Boot, _ MemberState, k known) {
+	b.spread(self, o.Node, func(_ MemberState, k known) {
 		b.Prompt()
+		again := "etcd-dns member " + string(o.Op) + " " + o.Node + ", again"
 		switch {
-		case k != knownWidely:
-			reply(OrderReply{Text: tooFewHeard + " if " + b.home.Node + " dies; " + o.Node + " is let in when that can be done",
-				Hint: "etcd-dns member " + string(o.Op) + " " + o.Node + ", again"})
+		case k == knownNoLeader:
+			reply(OrderReply{Text: b.home.Node + " no longer leads; " + o.Node + " is let in when that can be done, if the next leader hears of it", Hint: again})
+		case k == knownHere:
+			reply(OrderReply{Text: tooFewHeard + " if " + b.home.Node + " dies; " + o.Node + " is let in when that can be done", Hint: again})
 		case stays:
 			reply(OrderReply{Done: true, Text: o.Node + " stays a member"})
 		case e.IsLearner:

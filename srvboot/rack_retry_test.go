@@ -120,17 +120,27 @@ func TestWelcomeThatNobodyNotes(t *testing.T) {
 		born3(r)
 		r.grow()
 		r.settled()
-		r.mu.Lock()
-		for _, n := range []string{"n1", "n2"} {
-			r.cut[[2]string{n, "n0"}] = true
-		}
-		r.mu.Unlock()
+		r.unheard()
 		reply := r.order(Order{Op: OrderAdd, Node: "n3"})
 		if reply.Done || !strings.Contains(reply.Text, "n3 is let in when that can be done") || reply.Hint != "etcd-dns member add n3, again" {
 			t.Errorf("%+v", reply)
 		}
 		r.mend()
 		if reply := r.order(Order{Op: OrderAdd, Node: "n3"}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
+	})
+}
+
+// TestLeadershipIsLostWhileAWelcomeIsNoted: who no longer leads says so.
+func TestLeadershipIsLostWhileAWelcomeIsNoted(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.settled()
+		replies := r.orderApart(Order{Op: OrderAdd, Node: "n3"})
+		r.leads("n1")
+		if reply := <-replies; reply.Done || !strings.Contains(reply.Text, "n0 no longer leads; n3 is let in when that can be done") {
 			t.Errorf("%+v", reply)
 		}
 	})
@@ -270,5 +280,23 @@ func TestPausesOutliveALeader(t *testing.T) {
 		if n := len(r.removed()); n < 3 || n > 10 {
 			t.Errorf("%d learners were taken out in three minutes, want some, and ever fewer", n)
 		}
+	})
+}
+
+// TestLearnerThatIsNotHeard: a learner of which the leader's node hears nothing is not promoted, and a lost voter does not wait for it
+// for ever.
+func TestLearnerThatIsNotHeard(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.start("n3")
+		r.within(10*time.Second, "n3 is a learner", func() bool { _, l := r.members(); return slices.Equal(l, []string{"n3"}) })
+		r.mu.Lock()
+		r.cut[[2]string{"n0", "n3"}] = true
+		r.mu.Unlock()
+		r.loses("n2", learnerPatience+time.Minute)
+		r.within(time.Minute, "n2 votes", r.votersAre("n0", "n1", "n2"))
+		r.mend()
+		r.within(time.Minute, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
 	})
 }

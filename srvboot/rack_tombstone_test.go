@@ -111,16 +111,32 @@ func TestRefusedRemoval(t *testing.T) {
 	})
 }
 
+// unheard keeps what n0 says from n1 and n2.
+func (r *rack) unheard() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range []string{"n1", "n2"} {
+		r.cut[[2]string{n, "n0"}] = true
+	}
+}
+
+// orderApart gives an order to n0, which leads and is cut off from both others; it is half a second old.
+func (r *rack) orderApart(o Order) <-chan OrderReply {
+	for _, n := range []string{"n1", "n2"} {
+		r.sever(n, "n0", true)
+	}
+	replies := make(chan OrderReply, 1)
+	go func() { replies <- r.orderOnce("n0", o) }()
+	time.Sleep(500 * time.Millisecond)
+	return replies
+}
+
 // TestRemovalThatNobodyNotes: the others cannot be asked whether they heard of the removal, so it does not take place.
 func TestRemovalThatNobodyNotes(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
 		born3(r)
 		r.settled()
-		r.mu.Lock()
-		for _, n := range []string{"n1", "n2"} {
-			r.cut[[2]string{n, "n0"}] = true
-		}
-		r.mu.Unlock()
+		r.unheard()
 		reply := r.order(Order{Op: OrderRemove, Node: "n2"})
 		if reply.Done || !strings.Contains(reply.Text, "to remember it; n2 stays") {
 			t.Errorf("%+v", reply)
@@ -135,12 +151,7 @@ func TestRemovalOfWhoLeadsByNow(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
 		born3(r)
 		r.settled()
-		for _, n := range []string{"n1", "n2"} {
-			r.sever(n, "n0", true)
-		}
-		replies := make(chan OrderReply, 1)
-		go func() { replies <- r.orderOnce("n0", Order{Op: OrderRemove, Node: "n1"}) }()
-		time.Sleep(500 * time.Millisecond)
+		replies := r.orderApart(Order{Op: OrderRemove, Node: "n1"})
 		r.leads("n1")
 		if reply := <-replies; reply.Done || !strings.Contains(reply.Text, "is removed when that can be done") {
 			t.Fatalf("%+v", reply)
@@ -182,12 +193,7 @@ func TestLeadershipIsLostWhileARemovalIsNoted(t *testing.T) {
 		inRack(t, 3, func(r *rack) {
 			born3(r)
 			r.settled()
-			for _, n := range []string{"n1", "n2"} {
-				r.sever(n, "n0", true)
-			}
-			replies := make(chan OrderReply, 1)
-			go func() { replies <- r.orderOnce("n0", Order{Op: OrderRemove, Node: "n2", Force: force}) }()
-			time.Sleep(500 * time.Millisecond)
+			replies := r.orderApart(Order{Op: OrderRemove, Node: "n2", Force: force})
 			lost(r)
 			since := time.Now()
 			reply := <-replies

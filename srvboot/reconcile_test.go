@@ -198,7 +198,7 @@ func reconcileCases() []struct {
 			silent("n1", "x")(&f.Facts)
 			f.Welcomed = []string{"n2"}
 		})}},
-		{"the same, and a person lets it in", []leaderMod{lost("n2", 60), saved, connected("n1", "n2"), edit(func(f *ChangeFacts) { f.Welcomed = []string{"n2"} })}},
+		{"the same, and a person let it in before the last one was", []leaderMod{lost("n2", 60), saved, connected("n1", "n2"), edit(func(f *ChangeFacts) { f.Welcomed = []string{"n2"} })}},
 		{"a blank node, no snapshot could be taken, and a person lets it in", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) {
 			f.NoSnapshot, f.Welcomed = "no space left on device", []string{"n2"}
 		})}},
@@ -221,7 +221,7 @@ func reconcileCases() []struct {
 		{"a new node", []leaderMod{asks}},
 		{"a new node that asked before the last change, which may be what it asked for", []leaderMod{asks, changed(0)}},
 		{"a new node whose last learners had to be taken out", []leaderMod{asks, edit(func(f *ChangeFacts) { f.NotBefore = map[string]time.Time{"n3": decideNow.Add(19 * time.Second)} })}},
-		{"the same, and a person lets it in", []leaderMod{asks, edit(func(f *ChangeFacts) {
+		{"the same, and a person let it in before the last one was", []leaderMod{asks, edit(func(f *ChangeFacts) {
 			f.NotBefore, f.Welcomed = map[string]time.Time{"n3": decideNow.Add(19 * time.Second)}, []string{"n3"}
 		})}},
 		{"a new node, and a voter waits to be replaced until the members have settled", []leaderMod{lost("n2", 60), asks, changed(settleFor - time.Second)}},

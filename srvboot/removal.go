@@ -31,11 +31,11 @@ func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, rep
 		return
 	}
 	r := &removal{order: o, self: self, member: e, before: before, reply: reply}
-	b.spread(self, o.Node, r.known)
+	b.spread(self, o.Node, func(self MemberState, k known) { b.removalSpread(r, self, k) })
 }
 
-// known goes on with the removal when the tombstone has spread, or cannot.
-func (r *removal) known(b *Boot, self MemberState, k known) {
+// removalSpread goes on when the tombstone is known, or cannot be.
+func (b *Boot) removalSpread(r *removal, self MemberState, k known) {
 	switch {
 	case k == knownNoLeader:
 		r.reply(OrderReply{Text: r.self.ID + " no longer leads; " + stands(r.order.Node), Hint: "etcd-dns member list"})

@@ -28,13 +28,13 @@ const (
 // meanwhile.
 type spreading struct {
 	node, leader string
-	then         func(b *Boot, self MemberState, k known)
+	then         func(self MemberState, k known)
 	// until is how long it waits, next when the others are asked again.
 	until, next time.Time
 }
 
 // spread has the others hear the word on a node that give wrote down, and then calls then from the loop, at once or later.
-func (b *Boot) spread(self MemberState, node string, then func(*Boot, MemberState, known)) {
+func (b *Boot) spread(self MemberState, node string, then func(self MemberState, k known)) {
 	b.spreading = &spreading{node: node, leader: self.ID, then: then, until: time.Now().Add(spreadFor)}
 	b.attend(time.Now())
 }
@@ -55,7 +55,7 @@ func (b *Boot) attend(now time.Time) {
 		return
 	}
 	b.spreading = nil
-	w.then(b, self, k)
+	w.then(self, k)
 }
 
 func (b *Boot) whoKnows(w *spreading) (known, MemberState) {
