@@ -16,6 +16,8 @@ import (
 type steward struct {
 	list  []string
 	since time.Time
+	// leads is since when the own member leads.
+	leads time.Time
 
 	busy bool
 	// from is the list that the last step leads away from, nil as soon as the member reports another: the next step waits for that. A
@@ -34,19 +36,21 @@ type steward struct {
 func (b *Boot) tend(now time.Time) {
 	self, ok := b.member.state()
 	if !ok {
-		b.steward = steward{}
+		b.steward = steward{busy: b.steward.busy, saving: saving{running: b.steward.saving.running}}
 		return
 	}
 	list := ListIDs(self.Members)
 	if !slices.Equal(list, b.steward.list) {
 		b.steward.list, b.steward.since, b.steward.from = list, now, nil
 	}
-	if self.Leader == "" || self.Leader != self.ID {
-		b.steward = steward{list: list, since: b.steward.since, failed: b.steward.failed}
+	if self.Leader == "" || self.Leader != self.ID { // a step that is under way ends all the same
+		b.steward = steward{list: list, since: b.steward.since, failed: b.steward.failed, busy: b.steward.busy, from: b.steward.from,
+			saving: saving{running: b.steward.saving.running}}
 		return
 	}
+	b.steward.leads = since(b.steward.leads, now)
 	b.observe(self, now)
-	if b.busy() || now.Before(b.steward.retry.until) || slices.Equal(list, b.steward.from) {
+	if b.busy() || b.steward.saving.running || now.Before(b.steward.retry.until) || slices.Equal(list, b.steward.from) {
 		return
 	}
 	next := Reconcile(b.changeFacts(self))
@@ -94,7 +98,7 @@ func (b *Boot) observe(self MemberState, now time.Time) {
 		}
 	}
 	w.claims, w.near = claims, near
-	w.saving.lapse(len(claims) > 0, now, b.o.Timing.BackoffMax)
+	w.saving.lapse(now, b.o.Timing.BackoffMax)
 }
 
 func since(known, now time.Time) time.Time {
@@ -106,7 +110,7 @@ func since(known, now time.Time) time.Time {
 
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
-	return ChangeFacts{Facts: b.facts(), Self: self, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
+	return ChangeFacts{Facts: b.facts(), Self: self, LeadSince: w.leads, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
 		Saved: w.saving.saved, NoSnapshot: w.saving.why, Manual: b.home.Manual, Welcomed: b.stillWelcome(self), NotBefore: w.notBefore()}
 }
 
@@ -144,11 +148,8 @@ func (b *Boot) tookStep(c Change, id, run string, err error) {
 		return
 	}
 	w.retry.reset()
-	switch g := look(b.facts()).genesis(); {
-	case c.Op == AddLearner && g != nil && run != "":
+	if g := look(b.facts()).genesis(); c.Op == AddLearner && g != nil && run != "" {
 		b.admission = &Admission{Node: c.Node, Run: run, ID: id, Genesis: *g}
-	case c.Op == RemoveMember:
-		w.saving.saved = ""
 	}
 	b.o.Log.Info("the membership changed", zap.String("op", string(c.Op)), zap.String("node", c.Node), zap.String("member_id", id))
 	b.say()

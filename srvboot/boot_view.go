@@ -163,6 +163,22 @@ func entryNode(e MemberEntry) string {
 	return strings.TrimSuffix(label, "-peer")
 }
 
+// at reports whether a member is in the place of a peer URL: the same, or that of the same node with its other name for raft traffic or
+// with another port, as after an edit of the Corefile. A node has one member.
+func (e MemberEntry) at(peerURL string) bool {
+	return slices.ContainsFunc(e.PeerURLs, func(u string) bool { return placeOf(u) == placeOf(peerURL) })
+}
+
+// placeOf is the host name of a peer URL without what makes it a node's second one; the URL itself if it gives an address.
+func placeOf(peerURL string) string {
+	u, err := url.Parse(peerURL)
+	if err != nil || net.ParseIP(u.Hostname()) != nil {
+		return peerURL
+	}
+	label, rest, _ := strings.Cut(u.Hostname(), ".")
+	return strings.TrimSuffix(label, "-peer") + "." + rest
+}
+
 // listDate dates the own member's list. The index is the first that the member gave it (MemberState.Listed). It stays until the
 // list changes, since the zone changes with it.
 type listDate struct {

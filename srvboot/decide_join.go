@@ -32,7 +32,7 @@ func rowJoin(s *situation) (Plan, bool) {
 		return s.ask(18, e.ID, "voter %s has this node's peer URL, and this disk may have lost its votes (data %s, phase %s)",
 			e.ID, s.f.Disk.Data, s.phase), true
 	}
-	if a, ok := s.admission(e); ok {
+	if a, ok := s.admission(e); ok && slices.Contains(e.PeerURLs, url) {
 		return Plan{Row: 17, Action: Enroll, MemberID: e.ID, Genesis: &a.Genesis,
 			Reason: fmt.Sprintf("learner %s was added for this run of %s", e.ID, s.f.Home.Node)}, true
 	}

@@ -131,7 +131,6 @@ func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, re
 		reply(OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"})
 		return
 	}
-	delete(b.steward.failed, o.Node) // at once, once: see learnerRetry
 	b.spread(self, o.Node, func(_ MemberState, k known) {
 		b.Prompt()
 		again := "etcd-dns member " + string(o.Op) + " " + o.Node + ", again"

@@ -254,26 +254,31 @@ var errNotLeading = errors.New("etcdserver: not leader")
 // Change changes the list as etcd does, strict reconfiguration included.
 func (m *simMember) Change(ctx context.Context, ch Change) (id string, err error) {
 	defer func() {
-		if errors.Is(err, ErrRefused) || errors.Is(err, errNotLeading) {
+		if errors.Is(err, ErrRefused) {
 			m.n.r.mu.Lock()
 			defer m.n.r.mu.Unlock()
 			m.n.r.refused = append(m.n.r.refused, ch)
 		}
 	}()
+	r := m.n.r
+	r.mu.Lock()
+	takes := 5*time.Millisecond + r.changeTakes
+	r.changing++
+	r.mu.Unlock()
 	select {
-	case <-time.After(5 * time.Millisecond):
+	case <-time.After(takes):
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	r := m.n.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.changing--
 	c := r.clusters[m.cluster]
 	up, leader := r.up(m.cluster)
 	e, listed := c.has(ch.ID)
 	switch {
-	case leader != m.id:
-		return "", errNotLeading
+	case leader != m.id: // member/control.go, carryOut
+		return "", fmt.Errorf("%w: read the member list: %w", ErrRefused, errNotLeading)
 	case !slices.Equal(ListIDs(c.list), ch.Members):
 		return "", fmt.Errorf("%w: the members are %v, the change was derived from %v", ErrRefused, ListIDs(c.list), ch.Members)
 	case r.refuse && (ch.Op == RemoveMember || ch.Op == AddLearner):

@@ -214,3 +214,40 @@ func TestAnswersInOrder(t *testing.T) {
 		})
 	}
 }
+
+// TestLapse: a snapshot counts for a minute, a failure until it is tried again.
+func TestLapse(t *testing.T) {
+	began := time.Now()
+	for _, c := range []struct {
+		after      time.Duration
+		saved, why string
+	}{
+		{0, "1", "disk full"},
+		{5 * time.Second, "1", "disk full"},
+		{5*time.Second + 1, "1", ""},
+		{snapshotLasts, "1", ""},
+		{snapshotLasts + 1, "", ""},
+	} {
+		s := saving{saved: "1", savedAt: began, why: "disk full", failedAt: began}
+		s.lapse(began.Add(c.after), 5*time.Second)
+		if s.saved != c.saved || s.why != c.why {
+			t.Errorf("after %v: saved for %q, failed by %q; want %q and %q", c.after, s.saved, s.why, c.saved, c.why)
+		}
+	}
+}
+
+// TestLearnerPauses: the first learner may have died with its disk; later ones wait, twice as long each time, ten minutes at most, and
+// what was long ago does not count.
+func TestLearnerPauses(t *testing.T) {
+	now, r := time.Now(), learnerRetry{}
+	for i, want := range []time.Duration{0, 10, 20, 40, 80, 160, 320, 600, 600} {
+		r = r.again(now)
+		if got := r.until.Sub(now); got != want*time.Second {
+			t.Errorf("learner %d: a pause of %v, want %v s", i+1, got, int(want))
+		}
+		now = r.until.Add(learnerLost * time.Second) // and it is silent again
+	}
+	if got := r.again(now.Add(learnerPauseMax + time.Second)).until; got.After(now.Add(learnerPauseMax + time.Second)) {
+		t.Errorf("after a long time there is a pause of %v", got.Sub(now))
+	}
+}

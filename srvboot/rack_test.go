@@ -30,9 +30,12 @@ type rack struct {
 	clusters map[string]*simCluster
 	removals []Change
 	frozen   map[string]bool // nodes whose member nobody hears
-	refuse   bool            // etcd refuses removals and additions
-	stale    bool            // members report the list as it was up to a tenth of a second ago
-	refused  []Change        // steps that etcd did not take
+	// changeTakes is how long a change is under way before etcd takes it, changing how many are.
+	changeTakes time.Duration
+	changing    int
+	refuse      bool     // etcd refuses removals and additions
+	stale       bool     // members report the list as it was up to a tenth of a second ago
+	refused     []Change // steps that etcd did not take
 }
 
 // simNode is one machine.

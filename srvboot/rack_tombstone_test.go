@@ -89,25 +89,102 @@ func TestRemovalOutlivesItsLeader(t *testing.T) {
 	})
 }
 
-// TestRefusedRemoval: what etcd refuses does not happen later by itself, and the answer says so.
+// refuses has etcd refuse removals and additions, or not any more.
+func (r *rack) refuses(so bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refuse = so
+}
+
+// TestRefusedRemoval: what etcd refuses is not done now, and the answer says so. It is done later, also by the next leader, unless a
+// person takes it back.
 func TestRefusedRemoval(t *testing.T) {
-	inRack(t, 3, func(r *rack) {
-		born3(r)
+	refused := func(t *testing.T, then func(r *rack)) {
+		inRack(t, 5, func(r *rack) {
+			born5(r)
+			r.settled()
+			r.refuses(true)
+			reply := r.order(Order{Op: OrderRemove, Node: "n4"})
+			if reply.Done || !strings.Contains(reply.Text, "unhealthy cluster; n4 is removed when that can be done, unless you take it back") {
+				t.Errorf("%+v", reply)
+			}
+			then(r)
+		})
+	}
+	t.Run("done later", func(t *testing.T) {
+		refused(t, func(r *rack) {
+			r.refuses(false)
+			r.within(20*time.Second, "n4 is out", r.votersAre("n0", "n1", "n2", "n3"))
+		})
+	})
+	t.Run("done by the next leader", func(t *testing.T) {
+		refused(t, func(r *rack) {
+			r.stop("n0")
+			r.refuses(false)
+			r.within(20*time.Second, "n4 is out", func() bool { v, _ := r.members(); return !slices.Contains(v, "n4") })
+		})
+	})
+	t.Run("taken back", func(t *testing.T) {
+		refused(t, func(r *rack) {
+			if reply := r.order(Order{Op: OrderAdd, Node: "n4"}); !reply.Done || reply.Text != "n4 stays a member" {
+				t.Errorf("%+v", reply)
+			}
+			r.stop("n0") // at this moment most others know, and the one that leads next may not
+			r.refuses(false)
+			r.never(time.Minute, "n4 is removed", func() bool { return len(r.removed()) > 0 })
+		})
+	})
+}
+
+// TestRemovalTakenBackBehindTheNextLeader: a person takes a removal back, most nodes know, and who leads next does not. It waits until
+// it has asked the others.
+func TestRemovalTakenBackBehindTheNextLeader(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.settled()
+		r.refuses(true)
+		r.order(Order{Op: OrderRemove, Node: "n4"})
+		for _, n := range simNames(5) {
+			r.sever(n, "n3", true)
+			r.sever("n3", n, true)
+		}
+		time.Sleep(FreshFor)
+		if reply := r.order(Order{Op: OrderAdd, Node: "n4"}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
+		r.refuses(false)
+		r.leads("n3")
+		r.never(10*time.Second, "n4 is removed", func() bool { return len(r.removed()) > 0 })
+		r.mend()
+		r.never(time.Minute, "n4 is removed", func() bool { return len(r.removed()) > 0 })
+	})
+}
+
+// TestRemovalIsCarriedOutByTheNextLeader: leadership is lost when the removal is known, and before etcd hears of it. Whoever took the
+// order does not touch the word on the node any more, and the node stays out.
+func TestRemovalIsCarriedOutByTheNextLeader(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
 		r.settled()
 		r.mu.Lock()
-		r.refuse = true
+		r.changeTakes = 3 * time.Second
 		r.mu.Unlock()
-		reply := r.order(Order{Op: OrderRemove, Node: "n2"})
-		if reply.Done || !strings.Contains(reply.Text, "unhealthy cluster; n2 stays") {
-			t.Errorf("%+v", reply)
-		}
+		replies := make(chan OrderReply, 1)
+		go func() { replies <- r.orderOnce("n0", Order{Op: OrderRemove, Node: "n4"}) }()
+		r.within(time.Second, "n1 knows", func() bool { return r.nodes["n1"].report().State.Tombstones["n4"].Removed })
+		r.within(time.Second, "it is asked of etcd", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.changing > 0 })
+		r.leads("n1")
 		r.mu.Lock()
-		r.refuse = false
+		r.changeTakes = 0
 		r.mu.Unlock()
-		r.never(time.Minute, "n2 is removed by itself", func() bool { return !r.votersAre("n0", "n1", "n2")() })
-		if reply := r.order(Order{Op: OrderRemove, Node: "n2"}); !reply.Done {
+		r.within(2*time.Second, "n4 is out", r.votersAre("n0", "n1", "n2", "n3"))
+		if reply := <-replies; !strings.Contains(reply.Text, "n4") || strings.Contains(reply.Text, "stays") {
 			t.Errorf("%+v", reply)
 		}
+		r.stop("n4")
+		r.nodes["n4"].disk.wipe()
+		r.start("n4")
+		r.never(time.Minute, "n4 is back", func() bool { v, l := r.members(); return len(v)+len(l) > 4 })
 	})
 }
 
@@ -131,18 +208,37 @@ func (r *rack) orderApart(o Order) <-chan OrderReply {
 	return replies
 }
 
-// TestRemovalThatNobodyNotes: the others cannot be asked whether they heard of the removal, so it does not take place.
+// TestRemovalThatNobodyNotes: the others cannot be asked whether they heard of the removal, so it does not take place until they can.
 func TestRemovalThatNobodyNotes(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
 		born3(r)
 		r.settled()
 		r.unheard()
 		reply := r.order(Order{Op: OrderRemove, Node: "n2"})
-		if reply.Done || !strings.Contains(reply.Text, "to remember it; n2 stays") {
+		if reply.Done || !strings.Contains(reply.Text, "to remember it; n2 is removed when that can be done") {
 			t.Errorf("%+v", reply)
 		}
+		r.never(time.Minute, "n2 is removed", func() bool { return len(r.removed()) > 0 })
 		r.mend()
-		r.never(time.Minute, "n2 is removed by itself", func() bool { return !r.votersAre("n0", "n1", "n2")() })
+		r.within(10*time.Second, "n2 is out", r.votersAre("n0", "n1"))
+	})
+}
+
+// TestRemovalThatTooFewNote: of four voters that would be left, two know of the removal. Either may die with the leader.
+func TestRemovalThatTooFewNote(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.settled()
+		for _, n := range []string{"n2", "n3"} {
+			r.sever("n0", n, true)
+			r.sever(n, "n0", true)
+			r.sever("n1", n, true)
+			r.sever(n, "n1", true)
+		}
+		if reply := r.orderOnce("n0", Order{Op: OrderRemove, Node: "n4"}); reply.Done || !strings.Contains(reply.Text, tooFewHeard) {
+			t.Errorf("%+v", reply)
+		}
+		r.never(20*time.Second, "n4 is removed", func() bool { return len(r.removed()) > 0 })
 	})
 }
 

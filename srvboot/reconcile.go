@@ -39,13 +39,15 @@ type ChangeFacts struct {
 	Facts
 	// Self is the own member's last report.
 	Self MemberState
+	// LeadSince is since when the own member leads.
+	LeadSince time.Time
 	// ListSince is since when the own member's list is what it is; zero means that it is not known yet.
 	ListSince time.Time
 	// ClaimSince is since when a node claims a member without a break.
 	ClaimSince map[string]time.Time
 	// NearSince is since when a learner, by ID, has been close to the leader without a break.
 	NearSince map[string]time.Time
-	// Saved says for which member's removal a snapshot was taken since the claim began; NoSnapshot why one could not be.
+	// Saved says for which member's removal a snapshot was taken within snapshotLasts; NoSnapshot why one could not be, a moment ago.
 	Saved, NoSnapshot string
 	// Manual leaves replacing to a person. Welcomed are the nodes that a person lets in.
 	Manual   bool
@@ -117,7 +119,8 @@ func (r *reconciler) link(id string) (Link, bool) {
 	return r.f.Self.Links[i], true
 }
 
-// removal finishes what a person ordered: the tombstone is durable, the order's own attempt may have failed. It reports
+// removal finishes what a person ordered: the tombstone is durable, the order's own attempt may have failed. It waits until as many have
+// the tombstone as the order would have: else it might be forgotten, or a person may have taken it back at another node. It reports
 // whether it did.
 func (r *reconciler) removal() bool {
 	for _, e := range r.f.Self.Members {
@@ -128,6 +131,8 @@ func (r *reconciler) removal() bool {
 		why := againstRemoval(r.f.Self, e)
 		next, found := r.f.Self.successor()
 		switch leads := e.ID == r.f.Self.ID; {
+		case why == "" && !r.s.noted(r.f.Self, node, r.f.LeadSince):
+			why = tooFewHeard
 		case why == "" && leads && !found:
 			why = "it leads, and no other voter is connected that could"
 		case why == "" && leads:
@@ -137,7 +142,7 @@ func (r *reconciler) removal() bool {
 			r.change(RemoveMember, e, node, "ordered: a person removed %s", node)
 			return true
 		}
-		r.wait(node, "a person removed it, and its member stays for now: %s; to try again: etcd-dns member remove %s", why, node)
+		r.wait(node, "a person removed it, and its member stays for now: %s; to take it back: etcd-dns member add %s", why, node)
 	}
 	return false
 }
@@ -153,7 +158,8 @@ func (r *reconciler) learner() bool {
 	l, _ := r.link(e.ID)
 	a, heard := r.answer(node)
 	denied := heard && a.State.Claim != nil && a.State.Claim.Lost == e.ID
-	waits, lost := r.unready(e), r.behind(e)
+	waits := r.unready(e)
+	lost, voter := r.behind(e)
 	switch {
 	case denied && (r.f.Now.Sub(r.f.ListSince) < learnerKnown || !a.Fresh(r.f.Now, connectedFor)):
 		r.wait(node, "learner %s was added a moment ago, and %s may not know it yet", e.ID, node)
@@ -163,7 +169,9 @@ func (r *reconciler) learner() bool {
 		r.change(RemoveMember, e, node, "learner %s has been silent for %d s", e.ID, l.Quiet)
 	case waits == "":
 		r.change(PromoteLearner, e, node, "learner %s is at index %d of %d", e.ID, l.Match, r.f.Self.Commit)
-	case lost != "" && r.f.Now.Sub(r.f.ListSince) >= learnerPatience && !r.f.ListSince.IsZero():
+	case lost != "" && r.f.Now.Sub(r.f.ListSince) >= learnerPatience && r.unsaved(voter):
+		r.next.Save = voter
+	case lost != "" && r.f.Now.Sub(r.f.ListSince) >= learnerPatience:
 		r.change(RemoveMember, e, node, "the voter of %s is lost and cannot be replaced beside a learner, and %s did not come to vote in %s: %s",
 			lost, e.ID, learnerPatience, waits)
 	default:
@@ -188,23 +196,28 @@ func (r *reconciler) unready(e MemberEntry) string {
 	return ""
 }
 
-// behind has those who ask wait for a learner, since etcd has one at a time. It names a node among them whose voter could be replaced.
-func (r *reconciler) behind(learner MemberEntry) (lost string) {
+// behind has those who ask wait for a learner, since etcd has one at a time. It names a node among them whose voter could be replaced,
+// and that voter.
+func (r *reconciler) behind(learner MemberEntry) (lost, voter string) {
 	for _, a := range r.claims() {
-		if slices.Contains(learner.PeerURLs, a.State.Claim.PeerURL) {
+		if learner.at(a.State.Claim.PeerURL) {
 			continue
 		}
 		r.wait(a.Node, "learner %s of %s comes first", learner.ID, entryNode(learner))
-		if e, listed := r.claimed(a); listed && lost == "" && r.against(a, e) == "" {
-			lost = a.Node
+		e, listed := r.claimed(a)
+		if link, _ := r.link(e.ID); listed && lost == "" && link.Quiet >= quietFor && r.against(a, e) == "" {
+			lost, voter = a.Node, e.ID
 		}
 	}
-	return lost
+	return lost, voter
 }
 
-// claimed is the member at whose peer URL a node asks to be.
+// unsaved reports whether a snapshot has to be taken before a voter is removed, and may be had.
+func (r *reconciler) unsaved(voter string) bool { return r.f.Saved != voter && r.f.NoSnapshot == "" }
+
+// claimed is the member whose place a node asks for.
 func (r *reconciler) claimed(a Answer) (MemberEntry, bool) {
-	i := slices.IndexFunc(r.f.Self.Members, func(e MemberEntry) bool { return slices.Contains(e.PeerURLs, a.State.Claim.PeerURL) })
+	i := slices.IndexFunc(r.f.Self.Members, func(e MemberEntry) bool { return e.at(a.State.Claim.PeerURL) })
 	if i < 0 {
 		return MemberEntry{}, false
 	}
@@ -236,7 +249,7 @@ func (r *reconciler) replace() bool {
 			if why == unsettled {
 				return true // whom one let in meanwhile would make it wait again
 			}
-		case link.Quiet >= saveFrom && r.f.Saved != e.ID && r.f.NoSnapshot == "":
+		case link.Quiet >= saveFrom && r.unsaved(e.ID):
 			r.next.Save = e.ID
 			return true
 		case link.Quiet < quietFor:
@@ -262,13 +275,16 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	remembered, by := r.remembered(a.Node, a.State.Machine)
 	since, claimed := f.ClaimSince[a.Node]
 	welcome := slices.Contains(f.Welcomed, a.Node)
+	line, admitted := (Genesis{Members: f.Home.Admitted}).member(a.Node)
 	switch {
 	case e.ID == f.Self.ID || entryNode(e) != a.Node:
 		return fmt.Sprintf("it is the member of %s", entryNode(e))
 	case a.State.Claim.Lost != e.ID:
 		return fmt.Sprintf("%s sees member %q there", a.Node, a.State.Claim.Lost)
-	case !welcome && !admits(f.Home.Admitted, a.Node):
+	case !welcome && !admitted:
 		return "no node line of this node's Corefile would let it in again"
+	case admitted && line.PeerURL != a.State.Claim.PeerURL:
+		return otherPlace(a.State.Claim.PeerURL, line)
 	case f.Manual && !welcome:
 		return "the Corefile says replace manual; to let it in: etcd-dns member replace " + a.Node
 	case !linked:
@@ -347,9 +363,9 @@ func (r *reconciler) unasked(id string) string {
 	return ""
 }
 
-func admits(lines []GenesisMember, node string) bool {
-	_, ok := Genesis{Members: lines}.member(node)
-	return ok
+// otherPlace says that a node's Corefile has another place for it than this one's.
+func otherPlace(peerURL string, line GenesisMember) string {
+	return fmt.Sprintf("it asks for %s, and this node's Corefile gives it %s", peerURL, line.PeerURL)
 }
 
 func quorum(n int) int { return n/2 + 1 }
@@ -381,7 +397,7 @@ func (r *reconciler) join() {
 		case !admitted && !welcome:
 			r.wait(a.Node, "no node line of this node's Corefile names %s", a.Node)
 		case admitted && line.PeerURL != claim.PeerURL:
-			r.wait(a.Node, "it asks for %s, and this node's Corefile gives it %s", claim.PeerURL, line.PeerURL)
+			r.wait(a.Node, "%s", otherPlace(claim.PeerURL, line))
 		case size > 0 && n >= size && !welcome:
 			r.wait(a.Node, "%s", spareText(size))
 		case n > 1 && connected < quorum(n+1): // etcd refuses it (server/etcdserver/server.go mayAddMember)

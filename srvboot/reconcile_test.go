@@ -95,11 +95,20 @@ func learns(match uint64, near time.Duration) leaderMod {
 	}
 }
 
+// tombstone has every node know that a person removed one.
 func tombstone(node string) leaderMod {
 	return func(f *ChangeFacts) {
 		g, ids := caseGenesis()
 		f.Disk.Seen.Tombstones = map[string]Tombstone{node: {Count: 1, Removed: true, ClusterID: g.ClusterID, MemberID: ids[node]}}
+		for _, n := range []string{"n1", "n2"} {
+			theirs(n, func(s *State) { s.Tombstones = f.Disk.Seen.Tombstones })(&f.Facts)
+		}
 	}
+}
+
+// otherURL has a node ask for its second name for raft traffic.
+func otherURL(f *ChangeFacts) {
+	theirs("n2", func(s *State) { s.Claim.PeerURL = "https://n2-peer.rack1.example.com:2380" })(&f.Facts)
 }
 
 // connected makes one node's member say that it is connected with another one's.
@@ -205,6 +214,10 @@ func reconcileCases() []struct {
 		{"a node claims the voter of another", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
 			theirs("n2", func(s *State) { s.Claim = &Claim{PeerURL: simInitial("n1")[0].PeerURL, Lost: ids["n1"]} })(&f.Facts)
 		})}},
+		{"a blank node with another URL, which only its Corefile has", []leaderMod{lost("n2", 60), saved, otherURL}},
+		{"a blank node with another URL", []leaderMod{lost("n2", 60), saved, otherURL, edit(func(f *ChangeFacts) {
+			f.Home.Admitted[2].PeerURL = "https://n2-peer.rack1.example.com:2380"
+		})}},
 		{"a node claims by an old list", []leaderMod{lost("n2", 60), saved, edit(func(f *ChangeFacts) {
 			theirs("n2", func(s *State) { s.Claim.Lost = learnerID })(&f.Facts)
 		})}},
@@ -229,6 +242,13 @@ func reconcileCases() []struct {
 		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
 		{"a new node, a voter is down", []leaderMod{asks, edit(func(f *ChangeFacts) { f.links(ids["n2"]).Quiet = 1 })}},
 		{"a removal that did not take place", []leaderMod{tombstone("n2")}},
+		{"a removal that did not take place, and one of two others has a later word", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
+			g, _ := caseGenesis()
+			theirs("n1", func(s *State) { s.Tombstones = map[string]Tombstone{"n2": {Count: 2, ClusterID: g.ClusterID}} })(&f.Facts)
+		})}},
+		{"a removal that did not take place, and the others were asked before this one led", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
+			f.LeadSince = decideNow.Add(time.Nanosecond)
+		})}},
 		{"a removal of a member that the node had before", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
 			t := f.Disk.Seen.Tombstones["n2"]
 			t.MemberID = learnerID
@@ -269,7 +289,11 @@ func reconcileCases() []struct {
 		{"a learner has caught up, and its node is not heard", []leaderMod{learns(4500, time.Minute), edit(func(f *ChangeFacts) { silent("n3", "timeout")(&f.Facts) })}},
 		{"a learner beside a blank voter", []leaderMod{learns(100, 0), lost("n2", 60), saved}},
 		{"a learner beside a blank voter, for almost ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience - time.Nanosecond)}},
-		{"a learner beside a blank voter, for ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience)}},
+		{"a learner beside a blank voter, for ten minutes, no snapshot yet", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience)}},
+		{"a learner beside a blank voter, for ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), saved, changed(learnerPatience)}},
+		{"a learner beside a blank voter, for ten minutes, no snapshot possible", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience),
+			edit(func(f *ChangeFacts) { f.NoSnapshot = "no space left on device" })}},
+		{"a learner beside a blank voter that the leader heard a moment ago, for ten minutes", []leaderMod{learns(100, 0), lost("n2", quietFor-1), changed(learnerPatience)}},
 		{"a learner beside a blank voter, for ten minutes, and it has caught up", []leaderMod{learns(4500, time.Minute), lost("n2", 60), changed(learnerPatience)}},
 		{"a learner beside a blank voter that must not be replaced, for ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience),
 			edit(func(f *ChangeFacts) { f.Manual = true })}},

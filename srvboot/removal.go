@@ -1,17 +1,16 @@
 package srvboot
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 )
 
-// removal is one that a person ordered, from the tombstone to the reply.
+// removal is one that a person ordered, from the tombstone to the reply. The tombstone stands until a person takes it back: no node
+// could do so for sure once others have heard it. What is not carried out here is Reconcile's.
 type removal struct {
 	order  Order
-	self   MemberState // of the leader that took the order
+	leader string      // the member that took the order
 	member MemberEntry // empty for a node without one
-	before Tombstone   // the word on the node before this one
 	reply  func(OrderReply)
 }
 
@@ -25,12 +24,11 @@ func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, rep
 		b.drain(o, self, reply)
 		return
 	}
-	before := b.disk.Seen.word(self.ClusterID, o.Node)
 	if !b.give(self, o.Node, Tombstone{MemberID: e.ID, Removed: true}) {
 		reply(OrderReply{Text: "cannot write seen.json, so the node would come back", Hint: "df -h; the log says why"})
 		return
 	}
-	r := &removal{order: o, self: self, member: e, before: before, reply: reply}
+	r := &removal{order: o, leader: self.ID, member: e, reply: reply}
 	b.spread(self, o.Node, func(self MemberState, k known) { b.removalSpread(r, self, k) })
 }
 
@@ -38,9 +36,9 @@ func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, rep
 func (b *Boot) removalSpread(r *removal, self MemberState, k known) {
 	switch {
 	case k == knownNoLeader:
-		r.reply(OrderReply{Text: r.self.ID + " no longer leads; " + stands(r.order.Node), Hint: "etcd-dns member list"})
+		r.stands(r.leader + " no longer leads")
 	case k == knownHere && !r.order.Force:
-		b.takeBack(r, tooFewHeard)
+		r.stands(tooFewHeard)
 	case r.member.ID == "":
 		r.reply(OrderReply{Done: true, Text: r.order.Node + " has no member, and is kept out"})
 	default:
@@ -53,28 +51,17 @@ func (b *Boot) removalSpread(r *removal, self MemberState, k known) {
 func (b *Boot) removalEnded(r *removal, err error) {
 	now, ok := b.member.state()
 	_, listed := (&living{List: now.Members}).byID(r.member.ID)
-	switch {
-	case err == nil || ok && len(now.Members) > 0 && !listed: // or somebody else was first
+	if err == nil || ok && len(now.Members) > 0 && !listed { // or somebody else was first
 		r.reply(OrderReply{Done: true, Text: r.order.Node + ": " + done[RemoveMember]})
-	case errors.Is(err, ErrRefused):
-		b.takeBack(r, err.Error())
-	default:
-		r.reply(OrderReply{Text: fmt.Sprintf("%v; %s", err, stands(r.order.Node)), Hint: "etcd-dns member list"})
+		return
 	}
+	r.stands(err.Error())
 }
 
-// takeBack makes the word on a node what it was before an order that did not take place.
-func (b *Boot) takeBack(r *removal, why string) {
-	reply := OrderReply{Text: why + "; " + r.order.Node + " stays", Hint: "etcd-dns status"}
-	if !b.give(r.self, r.order.Node, r.before) {
-		reply = OrderReply{Text: why + ", and seen.json cannot be written, so " + r.order.Node + " is removed when that can be done", Hint: "df -h; the log says why"}
-	}
-	r.reply(reply)
-}
-
-// stands says what comes of an order whose end is not known.
-func stands(node string) string {
-	return fmt.Sprintf("%s is removed when that can be done, unless you take it back: etcd-dns member add %s", node, node)
+// stands answers that the removal is not carried out yet.
+func (r *removal) stands(why string) {
+	r.reply(OrderReply{Text: fmt.Sprintf("%s; %s is removed when that can be done, unless you take it back: etcd-dns member add %s", why, r.order.Node, r.order.Node),
+		Hint: "etcd-dns member list"})
 }
 
 // againstRemoval says why the cluster would not work on without a member.

@@ -199,13 +199,13 @@ func (s *situation) accepts(node string, own Acceptance) bool {
 	})
 }
 
-// listedURL returns the entry of the living list that has this node's peer URL.
+// listedURL returns the entry of the living list that is in this node's place.
 func (s *situation) listedURL() (MemberEntry, bool) {
 	if s.lives == nil {
 		return MemberEntry{}, false
 	}
 	for _, e := range s.lives.List {
-		if slices.Contains(e.PeerURLs, s.f.Home.peerURL()) {
+		if e.at(s.f.Home.peerURL()) {
 			return e, true
 		}
 	}

@@ -62,17 +62,17 @@ func (b *Boot) whoKnows(w *spreading) (known, MemberState) {
 	switch self, ok := b.member.state(); {
 	case !ok || self.Leader != w.leader:
 		return knownNoLeader, self
-	case b.noted(self, w.node):
+	case look(b.facts()).noted(self, w.node, time.Time{}):
 		return knownWidely, self
 	default:
 		return knownHere, self
 	}
 }
 
-// noted reports whether a quorum of the voters that would be left have the word on a node.
-func (b *Boot) noted(self MemberState, node string) bool {
-	word := b.disk.Seen.word(self.ClusterID, node)
-	fresh := look(b.facts()).fresh
+// noted reports whether a quorum of the voters that would be left have the word on a node, as they said when they were asked after some
+// time.
+func (s *situation) noted(self MemberState, node string, after time.Time) bool {
+	word := s.f.Disk.Seen.word(self.ClusterID, node)
 	voters, have := 0, 0
 	for _, e := range self.Members {
 		if e.IsLearner || e.ID == word.MemberID {
@@ -80,7 +80,10 @@ func (b *Boot) noted(self MemberState, node string) bool {
 		}
 		voters++
 		name := entryNode(e)
-		if e.ID == self.ID || slices.ContainsFunc(fresh, func(a Answer) bool { return a.Node == name && a.State.Tombstones[node] == word }) {
+		says := func(a Answer) bool {
+			return a.Node == name && a.State.Tombstones[node] == word && !a.Asked.Before(after)
+		}
+		if e.ID == self.ID || slices.ContainsFunc(s.fresh, says) {
 			have++
 		}
 	}

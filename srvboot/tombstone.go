@@ -96,11 +96,12 @@ func (b *Boot) saveTombstones(cluster string, theirs map[string]Tombstone) bool 
 	return true
 }
 
-// heardWord notes since when a node is welcome, or that it is not any more.
+// heardWord notes since when a node is welcome, or that it is not any more. A welcome ends a pause, once: see learnerRetry.
 func (b *Boot) heardWord(node string, word Tombstone) {
 	delete(b.welcomed, node)
 	if word.Welcome > 0 {
 		b.welcomed[node] = time.Now()
+		delete(b.steward.failed, node)
 	}
 }
 
