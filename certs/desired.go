@@ -25,13 +25,16 @@ const (
 	serverSlot = "server"
 )
 
-// desiredFor returns what the node's certificate for the purpose should be.
-func desiredFor(purpose string, b *Bundle, node string, addrs []netip.Addr) desired {
+// desiredFor returns what the node's certificate for the purpose should be. peerHost is the host label of its peer URL.
+func desiredFor(purpose string, b *Bundle, node, peerHost string, addrs []netip.Addr) desired {
 	domain := strings.TrimSuffix(b.Domain(), ".")
 	host := node + "." + domain
 	names := []string{host, domain, "localhost"}
 	switch purpose {
 	case peerSlot:
+		if peerHost != node {
+			names = append(names, peerHost+"."+domain)
+		}
 		return desired{host, leaf{dns: names, ips: sanAddrs(addrs), uri: identityURI(b.ID(), node),
 			usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, b.peerCA}
 	case serverSlot:

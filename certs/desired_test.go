@@ -12,7 +12,7 @@ import (
 // TestMismatch issues certificates that differ from what is desired in one thing, each verifying all the same.
 func TestMismatch(t *testing.T) {
 	b, key := newTestBundle(t)
-	want := desiredFor(peerSlot, b, "infra0", nil)
+	want := desiredFor(peerSlot, b, "infra0", "infra0", nil)
 	again, err := signCert(func() *x509.Certificate { c := *b.peerCA.cert; return &c }(), b.peerCA.key.Public(), rootOf(t, b, key))
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestMismatch(t *testing.T) {
 func TestFirstNameInvariant(t *testing.T) {
 	b, _ := newTestBundle(t)
 	r := newRig(t, b, "infra0", t.TempDir()).must()
-	want := desiredFor(peerSlot, b, "infra0", nil)
+	want := desiredFor(peerSlot, b, "infra0", "infra0", nil)
 	want.leaf.dns = []string{testDomain, "infra0." + testDomain}
 	s := r.slots[0]
 	_, err := s.engine.obtain(t.Context(), order{want: want, key: s.key, now: b.Created(), lifetime: leafLifetime})
@@ -94,5 +94,15 @@ func TestNotReadyWithoutRoots(t *testing.T) {
 	remove(t, r.Files().CA)
 	if r.must(); !r.isReady() {
 		t.Error("not ready after the repair")
+	}
+}
+
+// A node with peer addresses has a second name, which the peer certificate holds and no other.
+func TestPeerHost(t *testing.T) {
+	b, _ := newTestBundle(t)
+	for purpose, want := range map[string]bool{peerSlot: true, serverSlot: false, clientSlot: false} {
+		if got := slices.Contains(desiredFor(purpose, b, "infra0", "infra0-peer", nil).leaf.dns, "infra0-peer."+testDomain); got != want {
+			t.Errorf("%s: has the name %v, want %v", purpose, got, want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -26,6 +27,8 @@ type Options struct {
 	Bundle *Bundle
 	// Node is the node's name, one host label.
 	Node string
+	// PeerHost is the host label of the node's peer URL, if that is another one.
+	PeerHost string
 	// Dir is where the files are published; it is made, mode 0700. The caller holds the lock on the data directory, so
 	// nobody else writes there.
 	Dir string
@@ -211,7 +214,7 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	errs := append(make([]error, len(m.slots)), rootErr)
 	m.each(func(i int, s *slot) {
 		errs[i] = loadErrs[i]
-		want := desiredFor(s.purpose, m.opts.Bundle, m.opts.Node, addrs)
+		want := desiredFor(s.purpose, m.opts.Bundle, m.opts.Node, cmp.Or(m.opts.PeerHost, m.opts.Node), addrs)
 		if errs[i] == nil {
 			errs[i] = s.settle(ctx, want, m.roots, now)
 		}

@@ -55,7 +55,7 @@ func TestAdminTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := desiredFor(peerSlot, b, "infra0", nil).leaf
+		l := desiredFor(peerSlot, b, "infra0", "infra0", nil).leaf
 		l.uri, l.dns = uri, []string{host + "." + testDomain}
 		tmpl, err := leafTemplate(l, b.peerCA, b.Created(), leafLifetime)
 		if err != nil {

@@ -15,11 +15,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// addAddress gives a host one more IPv6 address.
+// addAddress gives a host one more address.
 func (l *Lab) addAddress(name, addr string) {
 	l.t.Helper()
-	l.Must(name, "ip", "address", "add", addr+"/128", "dev", "eth0", "nodad")
-	if err := ip("-n", l.net.hub(), "route", "add", addr+"/128", "dev", name); err != nil {
+	l.Must(name, "ip", "address", "add", addr, "dev", "eth0", "nodad")
+	if err := ip("-n", l.net.hub(), "route", "add", addr, "dev", name); err != nil {
 		l.t.Fatal(err)
 	}
 }

@@ -72,23 +72,38 @@ func (n *Node) firstOptions() (*Options, error) {
 }
 
 // ReadLastGood reads the Corefile. When it is wrong, wrong says why, and the options are those of the Corefile that
-// served last, which is kept in the data directory; without that one, wrong comes back as the error.
+// served last, which is kept in the data directory; without that one, wrong comes back as the error. A Corefile that moves
+// members is wrong, too, unless the last good one does.
 func ReadLastGood(corefile, data string) (o *Options, wrong, err error) {
-	if o, wrong = ReadCorefile(corefile); wrong == nil {
-		return o, nil, nil
+	now, wrong := ReadCorefile(corefile)
+	if wrong == nil {
+		data = cmp.Or(data, now.Data)
+		if wrong = now.movesSaved(data); wrong == nil {
+			return now, nil, nil
+		}
 	}
-	text, err := os.ReadFile(filepath.Join(cmp.Or(data, dataOf(corefile), DefaultData), lastGood))
-	if err != nil {
-		return nil, nil, wrong
-	}
-	abs, err := filepath.Abs(corefile)
-	if err != nil {
-		return nil, nil, wrong
-	}
-	if o, err = ParseCorefile(abs, text); err != nil {
+	data = cmp.Or(data, dataOf(corefile), DefaultData)
+	o, err = readLastGood(corefile, data)
+	switch {
+	case now != nil && (err != nil || o.movesSaved(data) != nil):
+		return now, nil, nil
+	case err != nil:
 		return nil, nil, wrong
 	}
 	return o, wrong, nil
+}
+
+// readLastGood reads the Corefile that served last as if it were at the path of the one of now, for the paths in it.
+func readLastGood(corefile, data string) (*Options, error) {
+	text, err := os.ReadFile(filepath.Join(data, lastGood))
+	if err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(corefile)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCorefile(abs, text)
 }
 
 // dataOf finds the data directory in a Corefile that cannot be parsed; empty when it has none.
@@ -194,7 +209,7 @@ func machineID() string {
 
 // makeParts builds the object graph.
 func (n *Node) makeParts(o *Options) (err error) {
-	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, Dir: o.File("certs"), Addrs: n.certAddrs,
+	n.certs = certs.NewManager(certs.Options{Bundle: n.bundle, Node: n.name, PeerHost: n.line.roster(0).PeerHost(), Dir: o.File("certs"), Addrs: n.certAddrs,
 		Log: n.log.Named("certs"), Now: time.Now})
 	n.peers = &peers{bundle: n.bundle.ID(), port: o.AdminPort, addrs: n.askAt, tls: n.certs.AdminClientTLS, corefile: func() string { return n.options().alikeDigest() },
 		news: func() srvboot.News { return n.boot.News() }}

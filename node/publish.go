@@ -55,7 +55,7 @@ type errand struct {
 }
 
 func newPublisher(n *Node, z *zone.Publisher) *publisher {
-	p := &publisher{node: n, zone: z, file: n.options().File("roster.json"), log: n.log.Named("zone"),
+	p := &publisher{node: n, zone: z, file: n.options().File(rosterFile), log: n.log.Named("zone"),
 		asks: make(chan errand), prompts: newPrompt(), settling: map[string]*settling{}}
 	p.held.Store(&heldOut{})
 	return p

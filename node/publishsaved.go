@@ -14,8 +14,11 @@ import (
 	"github.com/etcd-dns/etcd-dns/roster"
 )
 
-// rosterFormat is the version of roster.json.
-const rosterFormat = 1
+// rosterFile is the name of the last good roster, and rosterFormat its version.
+const (
+	rosterFile   = "roster.json"
+	rosterFormat = 1
+)
 
 // savedRoster is roster.json: the newest view of each cluster that this node published, so that a restarted node
 // serves a complete set before anyone else answers.
@@ -28,19 +31,24 @@ type savedRoster struct {
 	Places roster.Places `json:"places,omitempty"`
 }
 
-// load reads the last good roster. A damaged file is logged and left out: the other nodes and the marker know too.
-func (p *publisher) load() {
-	text, err := os.ReadFile(p.file)
+// readSavedRoster reads a roster.json; one that is not there is empty.
+func readSavedRoster(file string) (s savedRoster, err error) {
+	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return
+		return s, nil
 	}
-	var s savedRoster
 	if err == nil {
 		err = json.Unmarshal(text, &s)
 	}
 	if err == nil && s.Format > rosterFormat {
 		err = fmt.Errorf("format %d is newer than %d", s.Format, rosterFormat)
 	}
+	return s, err
+}
+
+// load reads the last good roster. A damaged file is logged and left out: the other nodes and the marker know too.
+func (p *publisher) load() {
+	s, err := readSavedRoster(p.file)
 	if err != nil {
 		p.log.Error("the last good roster cannot be used", zap.String("file", p.file), zap.Error(err))
 		return

@@ -2,7 +2,10 @@ package node
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
+
+	"github.com/etcd-dns/etcd-dns/roster"
 )
 
 // checkReload refuses changes that a running node cannot take. Each names the command that makes the change.
@@ -31,6 +34,41 @@ func (n *Node) checkReload(o *Options) error {
 	} {
 		if c.was != c.now {
 			return &ConfigError{File: o.Corefile, What: fmt.Sprintf("%s was %v and is now %v, which a reload cannot change", c.what, c.was, c.now), Fix: c.hint}
+		}
+	}
+	for _, c := range n.roster.Load().Clusters {
+		if err := o.moves(c.Name, c.Members); err != nil && !c.Outside {
+			return err
+		}
+	}
+	return nil
+}
+
+// moves is an error if a node line puts a member elsewhere than where its cluster lists it. Peer URLs are part of the cluster: the others
+// would look for that member where it is not.
+func (o *Options) moves(cluster string, members []roster.Member) error {
+	c, _ := o.cluster(cluster)
+	for _, m := range members {
+		l, ok := o.node(m.Node)
+		if host := l.roster(0).PeerHost(); ok && l.Cluster == cluster && (host != m.PeerHost || c.PeerPort != m.PeerPort) {
+			return &ConfigError{File: o.Corefile, Line: l.Line,
+				What: fmt.Sprintf("the member of %s is at %s:%d, and its node line would have it at %s:%d", m.Node, m.PeerHost, m.PeerPort, host, c.PeerPort),
+				Fix: fmt.Sprintf("leave it there; to move it: etcd-dns member remove %s, then the new line on every node, a restart of %s, and etcd-dns member add %s",
+					m.Node, m.Node, m.Node)}
+		}
+	}
+	return nil
+}
+
+// movesSaved is moves by the member lists that a data directory remembers. What cannot be read says nothing.
+func (o *Options) movesSaved(data string) error {
+	s, err := readSavedRoster(filepath.Join(data, rosterFile))
+	if err != nil {
+		return nil //nolint:nilerr // whoever loads it says so
+	}
+	for _, v := range s.Views {
+		if err := o.moves(v.Cluster, v.Members); err != nil {
+			return err
 		}
 	}
 	return nil

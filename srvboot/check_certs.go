@@ -227,8 +227,11 @@ func checkCertificateNames(_ context.Context, t Target) CheckResult {
 		if c.Use == "client" {
 			return // nobody connects to a client
 		}
-		names := []string{}
-		if own := t.ownHost(); own != "" {
+		names, urls := []string{}, t.PeerURLs
+		if c.Use == "server" {
+			urls = t.ClientURLs
+		}
+		if own := t.hostIn(urls); own != "" {
 			names = append(names, own)
 		}
 		if t.Domain != "" {

@@ -132,6 +132,10 @@ func TestCertificateChecks(t *testing.T) {
 		{"only a common name", "certificate-names", issue(func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = nil, nil }), LevelFail, []string{"no name"}},
 		{"without an address", "certificate-names", issue(func(c *x509.Certificate) { c.IPAddresses = c.IPAddresses[1:] }), LevelWarn, []string{"IP:10.0.1.10"}},
 		{"a client's", "certificate-names", target(use(ca.issue(t, func(c *x509.Certificate) { c.DNSNames = nil }), "client")), LevelSkip, nil},
+		{"a server's, whose peers have another name for it", "certificate-names", target(use(good, "server")).with(func(t *Target) {
+			t.PeerURLs, t.ClientURLs = []string{"https://n0-peer.rack.test:2380"}, []string{"https://n0.rack.test:2379"}
+		}), LevelOK, []string{"all 4"}},
+		{"advertised to clients under another name", "certificate-names", target(use(good, "server")).with(func(t *Target) { t.ClientURLs = []string{"https://n9.rack.test:2379"} }), LevelFail, []string{"n9.rack.test"}},
 		{"advertised under another name", "certificate-names", target(good).with(func(t *Target) { t.PeerURLs = []string{"https://n0-peer.rack.test:2380"} }), LevelFail, []string{"n0-peer.rack.test"}},
 
 		{"private", "certificate-files", target(good), LevelOK, nil},

@@ -137,10 +137,12 @@ func (t Target) checkClientSets(ctx context.Context, f *findings) {
 	}
 }
 
-// ownHost is the host name by which the others know this node: that of its first advertised peer URL if it is a name,
-// else the node's name below the domain.
-func (t Target) ownHost() string {
-	for _, s := range t.PeerURLs {
+// ownHost is the host name by which the other members know this node.
+func (t Target) ownHost() string { return t.hostIn(t.PeerURLs) }
+
+// hostIn is the first host name in URLs of this node, else the node's name below the domain.
+func (t Target) hostIn(urls []string) string {
+	for _, s := range urls {
 		u, err := url.Parse(s)
 		if err != nil {
 			continue

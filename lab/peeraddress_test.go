@@ -1,0 +1,102 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// peerAddr is where a node of TestPeerAddresses has its raft traffic.
+func (l *Lab) peerAddr(name string) string { return strings.Replace(l.Addr(name), "10.0.", "10.9.", 1) }
+
+// TestPeerAddresses: raft traffic has addresses of its own. A node line that would move a member is not taken, neither by a reload nor at a
+// start, and a member moves by being removed and added.
+func TestPeerAddresses(t *testing.T) {
+	t.Parallel()
+	var l *Lab
+	withPeers := func(_, corefile string) string {
+		for _, n := range l.Names() {
+			corefile = strings.Replace(corefile, "node "+n+" "+l.Addr(n), "node "+n+" "+l.Addr(n)+" peer "+l.peerAddr(n), 1)
+		}
+		return corefile
+	}
+	l = New(t, Options{})
+	l.Edit = withPeers
+	for _, n := range l.Names() {
+		l.addAddress(n, l.peerAddr(n))
+		l.EditCorefile(n, func(s string) string { return withPeers(n, s) })
+	}
+	l.StartAll()
+	l.WaitHealthy()
+	l.OneCluster()
+	l.published("infra2-peer", l.peerAddr("infra2"))
+	if got := l.Must("infra0", "ss", "-Htln", "sport", "=", ":2380"); !strings.Contains(got, l.peerAddr("infra0")+":2380") || strings.Contains(got, l.Addr("infra0")+":2380") {
+		t.Errorf("infra0 listens for peers at %s", got)
+	}
+	l.Put("k", "1")
+
+	without := func(n string) {
+		l.EditCorefile(n, func(s string) string { return strings.Replace(s, " peer "+l.peerAddr("infra2"), "", 1) })
+	}
+	for _, n := range l.Names() {
+		without(n)
+		l.Signal(n, syscall.SIGHUP)
+		l.WaitStatus(n, "corefile_error", "the member of infra2 is at infra2-peer:2380")
+	}
+	for _, n := range l.Names() { // one after the other, as an operator does
+		l.Stop(n)
+		l.Start(n)
+		l.WaitStatus(n, "corefile_error", "the member of infra2 is at infra2-peer:2380")
+		l.Wait("the member of "+n, 30*time.Second, func() error {
+			if s, err := l.ask(n); err != nil || s.Health != "healthy" {
+				return errorf("health %q, %v", s.Health, err)
+			}
+			return nil
+		})
+	}
+	l.published("infra2-peer", l.peerAddr("infra2"))
+
+	l.order("remove", "infra2")
+	l.WaitStatus("infra2", "phase", "removed")
+	for _, n := range l.Names() {
+		l.Signal(n, syscall.SIGHUP)
+		l.Wait("the Corefile of "+n+" is taken", 10*time.Second, func() error {
+			if e := l.StatusText(n, "corefile_error"); e != "" {
+				return errors.New(e)
+			}
+			return nil
+		})
+	}
+	l.Stop("infra2")
+	l.Start("infra2")
+	l.order("add", "infra2")
+	l.WaitHealthy()
+	l.published("infra2", l.Addr("infra2"))
+	l.Get("k", "1")
+}
+
+// order gives a command about the membership at infra0.
+func (l *Lab) order(args ...string) {
+	l.t.Helper()
+	l.Wait("member "+strings.Join(args, " "), 30*time.Second, func() error { return l.Tool("infra0", append([]string{"member"}, args...)...).Err() })
+}
+
+// published waits until every node's server records name a host, which has an address.
+func (l *Lab) published(label, addr string) {
+	l.t.Helper()
+	for _, n := range l.Names() {
+		l.Wait(label+" at "+n, 10*time.Second, func() error {
+			srv, host := l.Ask(clientHost, l.Addr(n), l.service("server"), dns.TypeSRV), l.Ask(clientHost, l.Addr(n), label+"."+l.Domain, dns.TypeA)
+			if !strings.Contains(srv, " "+label+"."+l.Domain) || host != addr {
+				return errorf("it has %s, and %s at %s", srv, label, host)
+			}
+			return nil
+		})
+	}
+}
