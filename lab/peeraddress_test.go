@@ -4,6 +4,8 @@ package lab
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,32 +55,77 @@ func TestPeerAddresses(t *testing.T) {
 		l.Stop(n)
 		l.Start(n)
 		l.WaitStatus(n, "corefile_error", "the member of infra2 is at infra2-peer:2380")
-		l.Wait("the member of "+n, 30*time.Second, func() error {
-			if s, err := l.ask(n); err != nil || s.Health != "healthy" {
-				return errorf("health %q, %v", s.Health, err)
-			}
-			return nil
-		})
+		l.well(n)
 	}
 	l.published("infra2-peer", l.peerAddr("infra2"))
 
+	// infra1 is forgotten: its Corefile is again what it was.
+	l.EditCorefile("infra1", func(s string) string {
+		return strings.Replace(s, "node infra2 "+l.Addr("infra2"), "node infra2 "+l.Addr("infra2")+" peer "+l.peerAddr("infra2"), 1)
+	})
+	l.Signal("infra1", syscall.SIGHUP)
+	l.taken("infra1")
+	stale := map[string]string{}
+	for _, file := range []string{"roster.json", "Corefile.last-good"} {
+		stale[file] = l.Must("infra1", "cat", filepath.Join(l.node("infra1").data(), file))
+	}
 	l.order("remove", "infra2")
 	l.WaitStatus("infra2", "phase", "removed")
-	for _, n := range l.Names() {
-		l.Signal(n, syscall.SIGHUP)
-		l.Wait("the Corefile of "+n+" is taken", 10*time.Second, func() error {
-			if e := l.StatusText(n, "corefile_error"); e != "" {
-				return errors.New(e)
-			}
-			return nil
-		})
-	}
+	l.Signal("infra0", syscall.SIGHUP)
+	l.taken("infra0")
+	l.Signal("infra2", syscall.SIGHUP)
+	l.WaitStatus("infra2", "corefile_error", "the peer host of infra2 was infra2-peer and is now infra2")
 	l.Stop("infra2")
 	l.Start("infra2")
 	l.order("add", "infra2")
+	for _, n := range l.Names() {
+		l.well(n)
+	}
+	l.published("infra2", l.Addr("infra2"))
+	l.Stop("infra1") // it starts and answers all the same
+	l.Start("infra1")
+	l.well("infra1")
+	l.published("infra2", l.Addr("infra2"))
+
+	// infra1 was down meanwhile, and has the new Corefile: it takes it when it hears where the member is.
+	l.Stop("infra1")
+	without("infra1")
+	for file, text := range stale {
+		if err := os.WriteFile(filepath.Join(l.node("infra1").data(), file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logged := len(l.Log("infra1"))
+	l.Start("infra1")
 	l.WaitHealthy()
+	l.taken("infra1")
+	if log := l.Log("infra1")[logged:]; !strings.Contains(log, "starting from the last good one") {
+		t.Errorf("infra1 did not remember infra2 elsewhere:\n%s", log)
+	}
 	l.published("infra2", l.Addr("infra2"))
 	l.Get("k", "1")
+}
+
+// well waits until a node's member is, whatever its Corefile.
+func (l *Lab) well(name string) {
+	l.t.Helper()
+	l.Wait("the member of "+name, 60*time.Second, func() error {
+		if s, err := l.ask(name); err != nil || s.Health != "healthy" {
+			return errorf("health %q, %v", s.Health, err)
+		}
+		return nil
+	})
+}
+
+// taken waits until a node serves by its Corefile.
+func (l *Lab) taken(name string) {
+	l.t.Helper()
+	l.Wait("the Corefile of "+name+" is taken", 10*time.Second, func() error {
+		if e := l.StatusText(name, "corefile_error"); e != "" {
+			return errors.New(e)
+		}
+		return nil
+	})
 }
 
 // order gives a command about the membership at infra0.

@@ -77,8 +77,10 @@ type Node struct {
 	rumor     *rumor
 	numbering *numbering
 	places    *places
-	// rebinds says that the name server's own addresses changed.
-	rebinds prompt
+	// rebinds says that the name server's own addresses changed, retakes that the members did.
+	rebinds, retakes prompt
+	// moving says that the Corefile was not taken at the start because of where members were remembered to be.
+	moving atomic.Bool
 }
 
 // Run runs a node until ctx ends. It returns an error when the node cannot start or a part of it fails; a member that
@@ -280,14 +282,23 @@ func (n *Node) reloads(ctx context.Context) error {
 			return nil
 		case <-n.rebinds:
 			n.rebind(ctx)
-		case <-n.config.Reload:
-			n.log.Info("reloading the Corefile")
-			if err := n.dns.reload(); err != nil {
-				n.setCorefileError(err)
-				n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
+		case <-n.retakes:
+			if n.moving.Load() {
+				n.reload()
 			}
+		case <-n.config.Reload:
+			n.reload()
 			n.takeBundle()
 		}
+	}
+}
+
+// reload takes the Corefile anew, or says why not.
+func (n *Node) reload() {
+	n.log.Info("reloading the Corefile")
+	if err := n.dns.reload(); err != nil {
+		n.setCorefileError(err)
+		n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
 	}
 }
 

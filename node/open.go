@@ -33,7 +33,7 @@ const lastGood = "Corefile.last-good"
 
 // open reads the configuration, takes the node's locks and makes its parts; it starts none of them.
 func open(c Config) (*Node, error) {
-	n := &Node{config: c, log: c.Log, store: zone.NewStore(), zones: new(zone.Zones), notify: &notifier{log: c.Log}, rebinds: newPrompt()}
+	n := &Node{config: c, log: c.Log, store: zone.NewStore(), zones: new(zone.Zones), notify: &notifier{log: c.Log}, rebinds: newPrompt(), retakes: newPrompt()}
 	o, err := n.firstOptions()
 	if err != nil {
 		return nil, err
@@ -66,6 +66,7 @@ func (n *Node) firstOptions() (*Options, error) {
 		return nil, wrong
 	case wrong != nil:
 		n.setCorefileError(wrong)
+		n.moving.Store(errors.As(wrong, new(*movesError)))
 		n.log.Error("the Corefile is wrong; starting from the last good one", errorFields(wrong)...)
 	}
 	return o, o.Override(c.Name, c.Data)
@@ -73,24 +74,24 @@ func (n *Node) firstOptions() (*Options, error) {
 
 // ReadLastGood reads the Corefile. When it is wrong, wrong says why, and the options are those of the Corefile that
 // served last, which is kept in the data directory; without that one, wrong comes back as the error. A Corefile that moves
-// members is wrong, too, unless the last good one does.
+// a member away from where it is remembered to be is wrong, too.
 func ReadLastGood(corefile, data string) (o *Options, wrong, err error) {
 	now, wrong := ReadCorefile(corefile)
-	if wrong == nil {
+	if now != nil {
 		data = cmp.Or(data, now.Data)
-		if wrong = now.movesSaved(data); wrong == nil {
-			return now, nil, nil
-		}
 	}
 	data = cmp.Or(data, dataOf(corefile), DefaultData)
-	o, err = readLastGood(corefile, data)
+	good, err := readLastGood(corefile, data)
+	if wrong == nil && err == nil {
+		wrong = now.movesSaved(good, data)
+	}
 	switch {
-	case now != nil && (err != nil || o.movesSaved(data) != nil):
+	case wrong == nil:
 		return now, nil, nil
 	case err != nil:
 		return nil, nil, wrong
 	}
-	return o, wrong, nil
+	return good, wrong, nil
 }
 
 // readLastGood reads the Corefile that served last as if it were at the path of the one of now, for the paths in it.

@@ -78,6 +78,7 @@ func (p *publisher) save(r roster.Roster) error {
 		return fmt.Errorf("save the last good roster: %w", err)
 	}
 	p.views, p.nodes, p.places = views, nodes, places
+	p.node.retakes.send()
 	return nil
 }
 

@@ -29,6 +29,7 @@ func TestCheckReload(t *testing.T) {
 		{"own line", "node infra0", "node infra9", "the node line of infra0", "etcd-dns member remove infra0"},
 		{"a member's peer URL", "peer 10.9.0.11", "", "the member of infra1 is at infra1-peer:2380", "member remove infra1"},
 		{"a member's peer addresses", "peer 10.9.0.11", "peer 10.9.0.12", "", ""},
+		{"the own peer host", "node infra0 10.0.1.10", "node infra0 10.0.1.10 peer 10.9.0.10", "the member of infra0 is at infra0:2380", "leave it there"},
 		{"a peer URL without a member", "node infra2 10.0.1.12", "node infra2 10.0.1.12 peer 10.9.1.12", "", ""},
 		{"peer port", "bundle cluster.bundle", "peer_port 2480", "peer_port was 2380 and is now 2480", "one by one"},
 		{"scheme", "bundle cluster.bundle", "tls off", "tls was false and is now true", "snapshot"},

@@ -16,8 +16,11 @@ import (
 type steward struct {
 	list  []string
 	since time.Time
-	// leads is since when the own member leads.
+	// leads is since when the own member leads in this term.
 	leads time.Time
+	term  uint64
+	// refused says that the last step was a removal by a person's word, and did not take place: it is the others' turn.
+	refused bool
 
 	busy bool
 	// from is the list that the last step leads away from, nil as soon as the member reports another: the next step waits for that. A
@@ -43,20 +46,22 @@ func (b *Boot) tend(now time.Time) {
 	if !slices.Equal(list, b.steward.list) {
 		b.steward.list, b.steward.since, b.steward.from = list, now, nil
 	}
-	if self.Leader == "" || self.Leader != self.ID { // a step that is under way ends all the same
-		b.steward = steward{list: list, since: b.steward.since, failed: b.steward.failed, busy: b.steward.busy, from: b.steward.from,
-			saving: saving{running: b.steward.saving.running}}
+	if self.Leader == "" || self.Leader != self.ID {
+		b.steward = b.steward.rests()
 		return
 	}
-	b.steward.leads = since(b.steward.leads, now)
+	if b.steward.leads.IsZero() || b.steward.term != self.Term {
+		b.steward.leads, b.steward.term = now, self.Term
+	}
 	b.observe(self, now)
 	if b.busy() || b.steward.saving.running || now.Before(b.steward.retry.until) || slices.Equal(list, b.steward.from) {
 		return
 	}
 	next := Reconcile(b.changeFacts(self))
-	if next.Change == nil {
+	if next.Change == nil && !b.steward.refused {
 		b.explain(next.Waits)
 	}
+	b.steward.refused = false
 	switch c := next.Change; {
 	case next.Save != "":
 		b.saveBefore(next.Save)
@@ -64,11 +69,21 @@ func (b *Boot) tend(now time.Time) {
 		b.change(*c, func(err error) {
 			b.steward.learned(*c, self.Members, err)
 			if err != nil {
+				b.steward.refused = next.Ordered
 				next.Waits[c.Node] = fmt.Sprintf("%s failed and is tried again: %v", c.Op, err)
 			}
 			b.explain(next.Waits)
 		})
 	}
+}
+
+// rests is what is kept while the own member does not lead. A step that is under way ends all the same.
+func (w *steward) rests() steward {
+	kept := steward{list: w.list, since: w.since, failed: w.failed, busy: w.busy, saving: saving{running: w.saving.running}}
+	if w.busy {
+		kept.from = w.from
+	}
+	return kept
 }
 
 // explain says why nodes have to wait, if that is news. A step that failed is such a reason, and stays one while it is tried again.
@@ -110,7 +125,7 @@ func since(known, now time.Time) time.Time {
 
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
-	return ChangeFacts{Facts: b.facts(), Self: self, LeadSince: w.leads, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
+	return ChangeFacts{Facts: b.facts(), Self: self, LeadSince: w.leads, RemovalRefused: w.refused, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
 		Saved: w.saving.saved, NoSnapshot: w.saving.why, Manual: b.home.Manual, Welcomed: b.stillWelcome(self), NotBefore: w.notBefore()}
 }
 

@@ -116,10 +116,6 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
 func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
-	if o.Op == OrderAdd && listed && !e.IsLearner && !b.disk.Seen.word(self.ClusterID, o.Node).Removed {
-		reply(OrderReply{Done: true, Text: o.Node + " is a member"})
-		return
-	}
 	stays, word := listed && !e.IsLearner && o.Op == OrderAdd, Tombstone{MemberID: e.ID}
 	if e.IsLearner {
 		word.MemberID = "" // the word counts until the node votes, be it with this learner
@@ -131,22 +127,33 @@ func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, re
 		reply(OrderReply{Text: "cannot write seen.json", Hint: "df -h; the log says why"})
 		return
 	}
-	b.spread(self, o.Node, func(_ MemberState, k known) {
+	b.spread(self, o.Node, func(now MemberState, k known) {
 		b.Prompt()
-		again := "etcd-dns member " + string(o.Op) + " " + o.Node + ", again"
-		switch {
-		case k == knownNoLeader:
-			reply(OrderReply{Text: b.home.Node + " no longer leads; " + o.Node + " is let in when that can be done, if the next leader hears of it", Hint: again})
-		case k == knownHere:
-			reply(OrderReply{Text: tooFewHeard + " if " + b.home.Node + " dies; " + o.Node + " is let in when that can be done", Hint: again})
-		case stays:
-			reply(OrderReply{Done: true, Text: o.Node + " stays a member"})
-		case e.IsLearner:
-			reply(OrderReply{Done: true, Text: o.Node + " is a learner, and is let in again if it has to ask again", Hint: "etcd-dns status, on " + o.Node})
-		default:
-			reply(OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node})
+		if _, there := (&living{List: now.Members}).byID(e.ID); stays && k == knownWidely && !there {
+			b.welcome(o, now, MemberEntry{}, false, reply) // a removal that was under way took place
+			return
 		}
+		reply(welcomed(o, b.home.Node, k, stays, e.IsLearner))
 	})
+}
+
+// welcomed answers the word that a node may come in, or that its member stays.
+func welcomed(o Order, leader string, k known, stays, learns bool) OrderReply {
+	later, again := o.Node+" is let in when that can be done", "etcd-dns member "+string(o.Op)+" "+o.Node+", again"
+	if stays {
+		later = o.Node + " stays a member"
+	}
+	switch {
+	case k == knownNoLeader:
+		return OrderReply{Text: leader + " no longer leads; " + later + ", if the next leader hears of it", Hint: again}
+	case k == knownHere:
+		return OrderReply{Text: tooFewHeard + " if " + leader + " dies; " + later, Hint: again}
+	case stays:
+		return OrderReply{Done: true, Text: o.Node + " stays a member"}
+	case learns:
+		return OrderReply{Done: true, Text: o.Node + " is a learner, and is let in again if it has to ask again", Hint: "etcd-dns status, on " + o.Node}
+	}
+	return OrderReply{Done: true, Text: o.Node + " is let in when it asks", Hint: "etcd-dns status, on " + o.Node}
 }
 
 // drain hands the leadership to the voter that has heard most; the order has to be given again there.

@@ -17,7 +17,9 @@ type simCluster struct {
 	commit uint64
 	ran    map[string]bool // IDs that ever had a log
 	added  int
-	leads  string               // who leads while it runs, after a hand-over
+	leads  string // who leads while it runs, after a hand-over
+	led    string // who led last, in term
+	term   uint64
 	heard  map[string]time.Time // by ID, when it was last up
 	match  map[string]uint64    // by ID, what it had then
 	// busy makes the next change fail after it took place, as a leader does that dies on the way.
@@ -211,6 +213,10 @@ func (r *rack) up(cluster string) (ids []string, leader string) {
 	if voters < quorum(c.voters()) {
 		leader = ""
 	}
+	if leader != "" && leader != c.led {
+		c.led = leader
+		c.term++
+	}
 	return ids, leader
 }
 
@@ -237,7 +243,7 @@ func (m *simMember) State() (MemberState, bool) {
 	}
 	m.n.logs(c)
 	s.Listed = c.commit
-	s.Serving, s.Applied, s.Commit, s.Leader = !own.IsLearner, c.commit, c.commit, leader
+	s.Serving, s.Applied, s.Commit, s.Leader, s.Term = !own.IsLearner, c.commit, c.commit, leader, c.term
 	if leader == m.id {
 		for _, e := range c.list {
 			l := Link{ID: e.ID, Match: c.match[e.ID], Quiet: int(time.Since(c.heard[e.ID]) / time.Second)}

@@ -129,7 +129,7 @@ func TestRefusedRemoval(t *testing.T) {
 			if reply := r.order(Order{Op: OrderAdd, Node: "n4"}); !reply.Done || reply.Text != "n4 stays a member" {
 				t.Errorf("%+v", reply)
 			}
-			r.stop("n0") // at this moment most others know, and the one that leads next may not
+			r.stop("n0")
 			r.refuses(false)
 			r.never(time.Minute, "n4 is removed", func() bool { return len(r.removed()) > 0 })
 		})
@@ -160,8 +160,75 @@ func TestRemovalTakenBackBehindTheNextLeader(t *testing.T) {
 	})
 }
 
-// TestRemovalIsCarriedOutByTheNextLeader: leadership is lost when the removal is known, and before etcd hears of it. Whoever took the
-// order does not touch the word on the node any more, and the node stays out.
+// TestMemberStaysByAWordThatOvertakesARemoval: too few hear of a removal, and its leader is cut off. Who leads next has not heard of it, and is told
+// that the member stays: so it does when the other one is back, however often that was told before.
+func TestMemberStaysByAWordThatOvertakesARemoval(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.settled()
+		r.refuses(true)
+		for range 3 { // its words count up
+			r.order(Order{Op: OrderRemove, Node: "n4"})
+			r.order(Order{Op: OrderAdd, Node: "n4"})
+		}
+		for _, n := range []string{"n1", "n2", "n3", "n4"} {
+			r.sever("n0", n, true)
+			r.sever(n, "n0", true)
+		}
+		if reply := r.orderOnce("n0", Order{Op: OrderRemove, Node: "n4"}); !strings.Contains(reply.Text, tooFewHeard) {
+			t.Errorf("%+v", reply)
+		}
+		r.leads("n1")
+		time.Sleep(time.Second)
+		r.refuses(false)
+		if reply := r.orderOnce("n1", Order{Op: OrderAdd, Node: "n4"}); !reply.Done || reply.Text != "n4 stays a member" {
+			t.Errorf("%+v", reply)
+		}
+		r.mend()
+		r.never(time.Minute, "n4 is removed", func() bool { return len(r.removed()) > 0 })
+	})
+}
+
+// TestRemovalIsUnderWayWhenItIsTakenBack: etcd carries out what it was asked before the word that the member stays. The answer is that it is let in.
+func TestRemovalIsUnderWayWhenItIsTakenBack(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.settled()
+		for _, n := range []string{"n2", "n3", "n4"} {
+			r.sever("n0", n, true)
+		}
+		replies := make(chan OrderReply, 1)
+		go func() { replies <- r.orderOnce("n0", Order{Op: OrderAdd, Node: "n4"}) }()
+		time.Sleep(500 * time.Millisecond)
+		r.mu.Lock()
+		for _, c := range r.clusters {
+			c.list = slices.DeleteFunc(slices.Clone(c.list), func(e MemberEntry) bool { return entryNode(e) == "n4" })
+		}
+		r.mu.Unlock()
+		r.within(5*time.Second, "n0 knows", func() bool { return len(r.nodes["n0"].report().Member.Members) == 4 })
+		r.mend()
+		if reply := <-replies; !reply.Done || reply.Text != "n4 is let in when it asks" {
+			t.Errorf("%+v", reply)
+		}
+		r.within(time.Minute, "n4 votes", r.votersAre("n0", "n1", "n2", "n3", "n4"))
+	})
+}
+
+// TestRefusedRemovalKeepsNobodyWaiting: etcd refuses a removal for long, and would promote a learner.
+func TestRefusedRemovalKeepsNobodyWaiting(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.grow()
+		r.start("n3")
+		r.within(10*time.Second, "n3 learns", func() bool { _, l := r.members(); return len(l) == 1 })
+		r.refuses(true)
+		r.order(Order{Op: OrderRemove, Node: "n2"})
+		r.within(20*time.Second, "n3 votes", r.votersAre("n0", "n1", "n2", "n3"))
+		r.within(20*time.Second, "n2 waits for etcd", func() bool { return strings.Contains(r.nodes["n0"].report().State.Waits["n2"], "unhealthy") })
+	})
+}
+
+// TestRemovalIsCarriedOutByTheNextLeader: leadership is lost when the removal is known, and before etcd hears of it. The node stays out.
 func TestRemovalIsCarriedOutByTheNextLeader(t *testing.T) {
 	inRack(t, 5, func(r *rack) {
 		born5(r)
@@ -224,7 +291,7 @@ func TestRemovalThatNobodyNotes(t *testing.T) {
 	})
 }
 
-// TestRemovalThatTooFewNote: of four voters that would be left, two know of the removal. Either may die with the leader.
+// TestRemovalThatTooFewNote: of four voters that would be left, two say that they know of the removal.
 func TestRemovalThatTooFewNote(t *testing.T) {
 	inRack(t, 5, func(r *rack) {
 		born5(r)

@@ -39,8 +39,10 @@ type ChangeFacts struct {
 	Facts
 	// Self is the own member's last report.
 	Self MemberState
-	// LeadSince is since when the own member leads.
+	// LeadSince is since when the own member leads in this term.
 	LeadSince time.Time
+	// RemovalRefused says that the last step was a removal by a person's word, and failed: it does not keep others waiting for long.
+	RemovalRefused bool
 	// ListSince is since when the own member's list is what it is; zero means that it is not known yet.
 	ListSince time.Time
 	// ClaimSince is since when a node claims a member without a break.
@@ -60,6 +62,8 @@ type ChangeFacts struct {
 type NextChange struct {
 	// Change is the one step to take now; nil when there is none.
 	Change *Change
+	// Ordered says that Change follows from the removal of a node by a person's word.
+	Ordered bool
 	// Save is set when a snapshot has to be taken first, for the removal of the member of that ID.
 	Save string
 	// Waits says, by node, why a claim or a learner has to wait; for people.
@@ -78,7 +82,7 @@ func Reconcile(f ChangeFacts) NextChange {
 		r.next.Waits[f.Home.Node] = "etcd has alarms: " + strings.Join(f.Self.Alarms, ", ")
 		return r.next
 	}
-	if !r.removal() && !r.learner() && !r.replace() {
+	if (f.RemovalRefused || !r.removal()) && !r.learner() && !r.replace() {
 		r.join()
 	}
 	return r.next
@@ -96,6 +100,12 @@ func (r *reconciler) change(op ChangeOp, e MemberEntry, node, format string, arg
 		c.ID, c.PeerURL = "", e.PeerURLs[0]
 	}
 	r.next.Change = c
+}
+
+// ordered is a change by a person's word.
+func (r *reconciler) ordered(op ChangeOp, e MemberEntry, node, format string, args ...any) {
+	r.change(op, e, node, format, args...)
+	r.next.Ordered = true
 }
 
 func (r *reconciler) wait(node, format string, args ...any) {
@@ -136,10 +146,10 @@ func (r *reconciler) removal() bool {
 		case why == "" && leads && !found:
 			why = "it leads, and no other voter is connected that could"
 		case why == "" && leads:
-			r.change(MoveLeader, next, node, "a person removed %s, which leads", node)
+			r.ordered(MoveLeader, next, node, "a person removed %s, which leads", node)
 			return true
 		case why == "":
-			r.change(RemoveMember, e, node, "ordered: a person removed %s", node)
+			r.ordered(RemoveMember, e, node, "ordered: a person removed %s", node)
 			return true
 		}
 		r.wait(node, "a person removed it, and its member stays for now: %s; to take it back: etcd-dns member add %s", why, node)

@@ -34,7 +34,9 @@ func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, rep
 
 // removalSpread goes on when the tombstone is known, or cannot be.
 func (b *Boot) removalSpread(r *removal, self MemberState, k known) {
-	switch {
+	switch word := b.disk.Seen.word(self.ClusterID, r.order.Node); {
+	case k != knownNoLeader && (!word.Removed || word.MemberID != r.member.ID):
+		r.reply(OrderReply{Text: "somebody let " + r.order.Node + " in meanwhile", Hint: "etcd-dns member list"})
 	case k == knownNoLeader:
 		r.stands(r.leader + " no longer leads")
 	case k == knownHere && !r.order.Force:
@@ -60,6 +62,10 @@ func (b *Boot) removalEnded(r *removal, err error) {
 
 // stands answers that the removal is not carried out yet.
 func (r *removal) stands(why string) {
+	if r.member.ID == "" {
+		r.reply(OrderReply{Text: fmt.Sprintf("%s; until they have, %s is kept out by this node alone", why, r.order.Node), Hint: "etcd-dns member remove " + r.order.Node + ", again"})
+		return
+	}
 	r.reply(OrderReply{Text: fmt.Sprintf("%s; %s is removed when that can be done, unless you take it back: etcd-dns member add %s", why, r.order.Node, r.order.Node),
 		Hint: "etcd-dns member list"})
 }

@@ -7,11 +7,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// Tombstone says whether a person removed a node. Nodes of one cluster hand each other what they have; the higher count is the
-// later word.
+// Tombstone says whether a person removed a node. Nodes of one cluster hand each other what they have; that of the higher term, and in one
+// term of the higher count, is the later word.
 type Tombstone struct {
-	// Count is the raft index at which the word was given, or more: a later leader is beyond it, also one that never heard of
-	// the word.
+	// Term is the raft term of the leader that was told: the word of a later leader is the later one, also if it never heard of this.
+	Term uint64 `json:"term"`
+	// Count is the raft index at which the word was given, or more.
 	Count   uint64 `json:"count"`
 	Removed bool   `json:"removed"`
 	// ClusterID is the cluster that the node was removed from; the word says nothing of another one, such as a later birth's.
@@ -41,11 +42,22 @@ func withTombstones(own, theirs map[string]Tombstone) (merged map[string]Tombsto
 		merged[name] = t
 	}
 	for name, t := range theirs {
-		if t.Count > merged[name].Count || t.Count == merged[name].Count && t.Removed && !merged[name].Removed {
+		if t.after(merged[name]) {
 			merged[name], changed = t, true
 		}
 	}
 	return merged, changed
+}
+
+// after reports whether a word is later than another one. One leader gives no two of one count, but after its disk was lost.
+func (t Tombstone) after(other Tombstone) bool {
+	switch {
+	case t.Term != other.Term:
+		return t.Term > other.Term
+	case t.Count != other.Count:
+		return t.Count > other.Count
+	}
+	return t.Removed && !other.Removed
 }
 
 // word is the last one on a node in a cluster.
@@ -58,7 +70,7 @@ func (s Seen) word(cluster, node string) Tombstone {
 
 // give writes a new word on a node down, as that of the own member's cluster. It is durable here when it returns true.
 func (b *Boot) give(self MemberState, node string, word Tombstone) bool {
-	word.ClusterID = self.ClusterID
+	word.ClusterID, word.Term = self.ClusterID, self.Term
 	word.Count = max(b.disk.Seen.word(self.ClusterID, node).Count+1, self.Commit, self.Applied)
 	return b.saveTombstones(self.ClusterID, map[string]Tombstone{node: word})
 }
