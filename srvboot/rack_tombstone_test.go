@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // TestWordOfAnEarlierBirth: a node comes back with a disk of before the rack was set up anew. What a person removed then says nothing
@@ -410,4 +412,30 @@ func (r *rack) orderOnce(at string, o Order) OrderReply {
 		r.t.Error(err)
 	}
 	return reply
+}
+
+// TestGivenWordIsTheLatest: whatever a node knows of an earlier word, and of its own member.
+func TestGivenWordIsTheLatest(t *testing.T) {
+	for _, c := range []struct {
+		last        Tombstone
+		self        MemberState
+		term, count uint64
+	}{
+		{Tombstone{}, MemberState{Term: 2, Commit: 7, Applied: 8}, 2, 8},
+		{Tombstone{Term: 2, Count: 8, Removed: true}, MemberState{Term: 2, Commit: 8, Applied: 8}, 2, 9},
+		{Tombstone{Term: 2, Count: 20, Removed: true}, MemberState{Term: 3, Commit: 8, Applied: 8}, 3, 21},
+		{Tombstone{Term: 4, Count: 20, Removed: true}, MemberState{Term: 3, Commit: 30, Applied: 30}, 4, 30},
+	} {
+		c.last.ClusterID, c.self.ClusterID = "c", "c"
+		inRack(t, 1, func(r *rack) {
+			b := &Boot{o: BootOptions{Storage: r.nodes["n0"].disk, Log: zap.NewNop()}, welcomed: map[string]time.Time{}}
+			b.disk.Seen.Tombstones = map[string]Tombstone{"n3": c.last}
+			if !b.give(c.self, "n3", Tombstone{Welcome: 1}) {
+				t.Error("not written")
+			}
+			if w := b.disk.Seen.word("c", "n3"); w.Term != c.term || w.Count != c.count || w.Welcome != 1 || !w.after(c.last) {
+				t.Errorf("after %+v at %+v: %+v", c.last, c.self, w)
+			}
+		})
+	}
 }

@@ -70,8 +70,9 @@ func (s Seen) word(cluster, node string) Tombstone {
 
 // give writes a new word on a node down, as that of the own member's cluster. It is durable here when it returns true.
 func (b *Boot) give(self MemberState, node string, word Tombstone) bool {
-	word.ClusterID, word.Term = self.ClusterID, self.Term
-	word.Count = max(b.disk.Seen.word(self.ClusterID, node).Count+1, self.Commit, self.Applied)
+	last := b.disk.Seen.word(self.ClusterID, node)
+	word.ClusterID, word.Term = self.ClusterID, max(last.Term, self.Term) // what is known of the own member may be older
+	word.Count = max(last.Count+1, self.Commit, self.Applied)
 	return b.saveTombstones(self.ClusterID, map[string]Tombstone{node: word})
 }
 
