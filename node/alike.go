@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
 
@@ -54,6 +56,59 @@ func (o *Options) otherCorefiles(answers map[string]srvboot.Answer, now time.Tim
 		}
 	}
 	return warnings
+}
+
+// toldNodes are the nodes that other nodes have lines for and this Corefile has not, by their lines. A new node's line does not come to all
+// nodes at once, and its member may be there before.
+func (o *Options) toldNodes(answers map[string]srvboot.Answer, now time.Time) (out []roster.Node) {
+	for _, name := range slices.Sorted(maps.Keys(answers)) {
+		a := answers[name]
+		if !a.Fresh(now, staleAnswer) {
+			continue
+		}
+		for _, line := range a.State.Lines {
+			n, ok := nodeOf(line)
+			if _, own := o.node(n.Name); ok && !own && len(o.holders(n)) == 0 {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+// holders are the nodes to which this Corefile gives an address of a node.
+func (o *Options) holders(n roster.Node) (out []string) {
+	for _, a := range slices.Concat(n.Addrs, n.PeerAddrs) {
+		if h := o.holder(a, n.Name); h != "" {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// nodeOf reads a node line as alike writes it, of a Corefile that the node it is from has taken.
+func nodeOf(line string) (n roster.Node, ok bool) {
+	if _, in, found := strings.Cut(line, " { "); found {
+		line = strings.TrimSuffix(in, " }")
+	}
+	words := strings.Fields(line)
+	if len(words) < 2 || words[0] != "node" || badLabel(words[1]) != "" {
+		return n, false
+	}
+	n = roster.Node{Name: words[1], Slot: roster.NoSlot}
+	into := &n.Addrs
+	for _, w := range words[2:] {
+		if w == "peer" {
+			into = &n.PeerAddrs
+			continue
+		}
+		a, err := netip.ParseAddr(w)
+		if err != nil || !reachable(a) {
+			return n, false
+		}
+		*into = append(*into, a)
+	}
+	return n, len(n.Addrs) > 0
 }
 
 // difference says which lines one of two nodes has alone.

@@ -1,11 +1,14 @@
 package node
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/etcd-dns/etcd-dns/roster"
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
 
@@ -59,4 +62,49 @@ func TestOtherCorefiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestToldNodes(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	own := mustParse(t, goodCorefile)
+	for _, tt := range []struct {
+		line string
+		want string
+		age  time.Duration
+	}{
+		{"node infra9 10.0.1.19", "infra9 [10.0.1.19] []", 0},
+		{"node infra9 10.0.1.19 fd00::19 peer 10.9.0.19", "infra9 [10.0.1.19 fd00::19] [10.9.0.19]", 0},
+		{"cluster foo { node infra9 10.0.1.19 }", "infra9 [10.0.1.19] []", 0},
+		{"node infra9 10.0.1.19", "", staleAnswer + time.Second},
+		{"node infra1 10.0.1.19", "", 0},    // this Corefile has a line for it
+		{"node infra9 10.9.0.11", "", 0},    // infra1's
+		{"node infra9", "", 0},              // from the network
+		{"node infra9 127.0.0.1%lo", "", 0}, // no Corefile has it
+		{"node infra9 ten", "", 0},
+		{"node -x 10.0.1.19", "", 0},
+		{"node", "", 0},
+		{"record infra9 A 10.0.1.19", "", 0},
+	} {
+		var got []string
+		for _, n := range own.toldNodes(map[string]srvboot.Answer{"infra2": {Node: "infra2", At: now.Add(-tt.age), Asked: now, State: srvboot.State{Lines: []string{tt.line}}}}, now) {
+			got = append(got, fmt.Sprint(n.Name, " ", n.Addrs, " ", n.PeerAddrs))
+			if n.Slot != roster.NoSlot {
+				t.Errorf("%q: slot %d", tt.line, n.Slot)
+			}
+		}
+		if strings.Join(got, ", ") != tt.want {
+			t.Errorf("%q: %q, want %q", tt.line, got, tt.want)
+		}
+	}
+}
+
+func FuzzNodeLine(f *testing.F) {
+	f.Add("node infra9 10.0.1.19 fd00::19 peer 10.9.0.19")
+	f.Add("cluster foo { node infra9 10.0.1.19 }")
+	f.Fuzz(func(t *testing.T, line string) {
+		n, ok := nodeOf(line)
+		if ok && (badLabel(n.Name) != "" || len(n.Addrs) == 0 || slices.ContainsFunc(slices.Concat(n.Addrs, n.PeerAddrs), func(a netip.Addr) bool { return !reachable(a) })) {
+			t.Errorf("%q is taken for %+v", line, n)
+		}
+	})
 }
