@@ -136,7 +136,11 @@ func (m *simMember) live() {
 		c.ran[m.id] = true
 		_, listed := c.has(m.id)
 		m.listed = slices.Clone(c.list)
-		m.n.logs(c)
+		index := uint64(len(c.list))
+		if _, leader := m.n.r.up(m.cluster); leader != "" { // alone it hears of nothing
+			index = c.commit
+		}
+		m.n.logs(index)
 		m.n.r.mu.Unlock()
 		if !listed {
 			if m.n.told { // by then it only sees that its connections end
@@ -153,12 +157,12 @@ func (m *simMember) live() {
 	}
 }
 
-// logs has the member's log hold what its cluster agrees on. Caller holds the rack's lock.
-func (n *simNode) logs(c *simCluster) {
+// logs has the member's log go up to an index. Caller holds the rack's lock.
+func (n *simNode) logs(index uint64) {
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
 	if w := n.disk.wal; w != nil {
-		w.entries, w.index = true, max(w.index, c.commit)
+		w.entries, w.index = true, max(w.index, index)
 	}
 }
 
@@ -241,7 +245,7 @@ func (m *simMember) State() (MemberState, bool) {
 	if c.commit < 20 {
 		c.commit = 20
 	}
-	m.n.logs(c)
+	m.n.logs(c.commit)
 	s.Listed = c.commit
 	s.Serving, s.Applied, s.Commit, s.Leader, s.Term = !own.IsLearner, c.commit, c.commit, leader, c.term
 	if leader == m.id {
