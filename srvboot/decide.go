@@ -160,7 +160,9 @@ func rowUnmounted(s *situation) (Plan, bool) {
 // rowRemoved is row 7. A list that lacks this node's member proves its removal only if it is later than the member's own
 // addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
-	gone := s.phase == Removed || s.empty() && s.buried()
+	own, there := s.listedURL()
+	there = there && own.ID == s.f.Disk.Seen.Tombstones[s.f.Home.Node].MemberID // its removal stands, and may be taken back
+	gone := s.phase == Removed || s.empty() && s.buried() && !there
 	// A node may die after its member's log has entries, and before it notes that the member runs.
 	ran := s.f.Disk.Data == HasMember && started(s.phase) || s.f.Disk.Data == Stub && s.phase == Joining
 	if id := s.memberID(); ran && s.lives != nil && id != "" {
@@ -194,6 +196,9 @@ func rowRemoved(s *situation) (Plan, bool) {
 		p.Action = Retire
 	case url != "":
 		p.Claim = &Claim{PeerURL: url, Retired: true}
+		if e, listed := s.listedURL(); listed { // so it can be replaced if a person takes its removal back
+			p.Claim.Lost = e.ID
+		}
 	}
 	return p, true
 }

@@ -116,7 +116,8 @@ func listedNode(list []MemberEntry, node string) (MemberEntry, bool) {
 
 // welcome notes that a node may come in. The rest is Reconcile's, so all its conditions hold.
 func (b *Boot) welcome(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
-	stays, word := listed && !e.IsLearner && o.Op == OrderAdd, Tombstone{MemberID: e.ID}
+	asks := slices.ContainsFunc(look(b.facts()).fresh, func(a Answer) bool { return a.Node == o.Node && a.State.Claim != nil })
+	stays, word := listed && !e.IsLearner && !asks && o.Op == OrderAdd, Tombstone{MemberID: e.ID}
 	if e.IsLearner {
 		word.MemberID = "" // the word counts until the node votes, be it with this learner
 	}

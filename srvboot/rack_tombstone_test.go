@@ -191,6 +191,37 @@ func TestMemberStaysByAWordThatOvertakesARemoval(t *testing.T) {
 	})
 }
 
+// TestRemovalIsTakenBackAfterTheDataIsLost: the removal of a node stands, and it loses its data and retires, while the others answer and while
+// they do not. Once the removal is taken back it is replaced.
+func TestRemovalIsTakenBackAfterTheDataIsLost(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		inRack(t, 3, func(r *rack) {
+			born3(r)
+			r.settled()
+			r.refuses(true)
+			r.order(Order{Op: OrderRemove, Node: "n2"})
+			r.stop("n2")
+			r.nodes["n2"].disk.wal = nil
+			if alone {
+				time.Sleep(3 * time.Second) // so that all remember
+				r.stop()
+			}
+			r.start("n2")
+			time.Sleep(5 * time.Second)
+			if alone {
+				r.start("n0", "n1")
+				r.within(30*time.Second, "n0 leads", func() bool { m := r.nodes["n0"].report().Member; return m != nil && m.Leader == m.ID })
+				time.Sleep(5 * time.Second)
+			}
+			if reply := r.order(Order{Op: OrderAdd, Node: "n2"}); !reply.Done {
+				t.Errorf("alone %v: %+v", alone, reply)
+			}
+			r.refuses(false)
+			r.within(90*time.Second, "n2 votes again", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
+		})
+	}
+}
+
 // TestRemovalIsUnderWayWhenItIsTakenBack: etcd carries out what it was asked before the word that the member stays. The answer is that it is let in.
 func TestRemovalIsUnderWayWhenItIsTakenBack(t *testing.T) {
 	inRack(t, 5, func(r *rack) {
