@@ -54,6 +54,12 @@ func (l *Lab) rateLimit(t *testing.T, name string) {
 			t.Errorf("%s gets %d full and %d truncated answers, want %d full ones", who, full, truncated, f.n)
 		}
 	}
+	l.Wait("the stranger has made up for it", 30*time.Second, func() error { // else what follows is limited
+		if full, _ := l.send(flood{clientHost, client, to, 1, nil}); full == 0 {
+			return errorf("no full answer")
+		}
+		return nil
+	})
 }
 
 // flood is n questions at once, from an address of a host to the name server at another.
