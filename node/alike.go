@@ -68,7 +68,7 @@ func (o *Options) toldNodes(answers map[string]srvboot.Answer, now time.Time) (o
 		}
 		for _, line := range a.State.Lines {
 			n, ok := nodeOf(line)
-			if _, own := o.node(n.Name); ok && !own && len(o.holders(n)) == 0 {
+			if _, own := o.node(n.Name); ok && !own && !o.holds(n) {
 				out = append(out, n)
 			}
 		}
@@ -76,14 +76,9 @@ func (o *Options) toldNodes(answers map[string]srvboot.Answer, now time.Time) (o
 	return out
 }
 
-// holders are the nodes to which this Corefile gives an address of a node.
-func (o *Options) holders(n roster.Node) (out []string) {
-	for _, a := range slices.Concat(n.Addrs, n.PeerAddrs) {
-		if h := o.holder(a, n.Name); h != "" {
-			out = append(out, h)
-		}
-	}
-	return out
+// holds reports whether this Corefile gives an address of a node to another one.
+func (o *Options) holds(n roster.Node) bool {
+	return slices.ContainsFunc(slices.Concat(n.Addrs, n.PeerAddrs), func(a netip.Addr) bool { return o.holder(a, n.Name) != "" })
 }
 
 // nodeOf reads a node line as alike writes it, of a Corefile that the node it is from has taken.

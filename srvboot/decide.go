@@ -160,17 +160,17 @@ func rowUnmounted(s *situation) (Plan, bool) {
 // rowRemoved is row 7. A list that lacks this node's member proves its removal only if it is later than the member's own
 // addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
 func rowRemoved(s *situation) (Plan, bool) {
-	own, there := s.listedURL()
-	there = there && own.ID == s.f.Disk.Seen.Tombstones[s.f.Home.Node].MemberID // its removal stands, and may be taken back
-	gone := s.phase == Removed || s.empty() && s.buried() && !there
+	e, listed := s.listedURL()
+	stands := listed && e.ID == s.f.Disk.Seen.Tombstones[s.f.Home.Node].MemberID // its removal, which may be taken back
+	gone := s.phase == Removed || s.empty() && s.buried() && !stands
 	// A node may die after its member's log has entries, and before it notes that the member runs.
 	ran := s.f.Disk.Data == HasMember && started(s.phase) || s.f.Disk.Data == Stub && s.phase == Joining
 	if id := s.memberID(); ran && s.lives != nil && id != "" {
-		_, listed := s.lives.byID(id)
+		_, known := s.lives.byID(id)
 		reached := s.f.Disk.Identity.Index
-		gone = gone || !listed && (s.f.ToldRemoved || reached > 0 && s.lives.Applied > reached)
+		gone = gone || !known && (s.f.ToldRemoved || reached > 0 && s.lives.Applied > reached)
 	}
-	if e, listed := s.listedURL(); listed && s.empty() {
+	if listed && s.empty() {
 		_, admitted := s.admission(e)
 		gone = gone && !admitted
 	}
@@ -180,7 +180,7 @@ func rowRemoved(s *situation) (Plan, bool) {
 	const hint = "etcd-dns member add "
 	// A learner has promised nothing, and its successor at this node's URL may have been added for this node.
 	learner := s.marker.Learner && s.phase != Removed && !s.buried() && ran
-	if e, ok := s.listedURL(); ok && e.ID != s.memberID() && !(learner && e.IsLearner) {
+	if listed && e.ID != s.memberID() && !(learner && e.IsLearner) {
 		return refuse(7, "if that member is on another machine, give this one a name of its own; if its data is lost: etcd-dns member remove "+
 			s.f.Home.Node+", then "+hint+s.f.Home.Node, "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
@@ -195,10 +195,7 @@ func rowRemoved(s *situation) (Plan, bool) {
 	case s.phase != Removed || s.f.Disk.Data != None:
 		p.Action = Retire
 	case url != "":
-		p.Claim = &Claim{PeerURL: url, Retired: true}
-		if e, listed := s.listedURL(); listed { // so it can be replaced if a person takes its removal back
-			p.Claim.Lost = e.ID
-		}
+		p.Claim = &Claim{PeerURL: url, Retired: true, Lost: e.ID} // one that is still listed is replaced if a person takes its removal back
 	}
 	return p, true
 }
