@@ -149,34 +149,37 @@ func rosterMember(h Home, node, peerURL string) roster.Member {
 	return m
 }
 
-// entryNode is the node of an entry of a member list. Its peer URL names it, or its second host name for raft traffic;
-// the member's own name is only its word, and until it has published it, etcd calls it "0", "1" (client/pkg/srv/srv.go).
+// entryNode is the node of an entry of a member list. Its peer URL names it; the member's own name is only its word, and until it has
+// published it, etcd calls it "0", "1" (client/pkg/srv/srv.go).
 func entryNode(e MemberEntry) string {
 	if len(e.PeerURLs) == 0 {
 		return e.Name
 	}
-	u, err := url.Parse(e.PeerURLs[0])
-	if err != nil || net.ParseIP(u.Hostname()) != nil {
-		return e.Name
+	if node, _, ok := peerPlace(e.PeerURLs[0]); ok {
+		return node
 	}
-	label, _, _ := strings.Cut(u.Hostname(), ".")
-	return strings.TrimSuffix(label, "-peer")
+	return e.Name
 }
 
 // at reports whether a member is in the place of a peer URL: the same, or that of the same node with its other name for raft traffic or
 // with another port, as after an edit of the Corefile. A node has one member.
 func (e MemberEntry) at(peerURL string) bool {
-	return slices.ContainsFunc(e.PeerURLs, func(u string) bool { return placeOf(u) == placeOf(peerURL) })
+	node, domain, ok := peerPlace(peerURL)
+	return slices.ContainsFunc(e.PeerURLs, func(u string) bool {
+		n, d, named := peerPlace(u)
+		return u == peerURL || ok && named && n == node && d == domain
+	})
 }
 
-// placeOf is the host name of a peer URL without what makes it a node's second one; the URL itself if it gives an address.
-func placeOf(peerURL string) string {
+// peerPlace is the node that the host name of a peer URL is of, be it its second name for raft traffic, and the domain; not ok if the URL
+// gives an address.
+func peerPlace(peerURL string) (node, domain string, ok bool) {
 	u, err := url.Parse(peerURL)
-	if err != nil || net.ParseIP(u.Hostname()) != nil {
-		return peerURL
+	if err != nil || u.Hostname() == "" || net.ParseIP(u.Hostname()) != nil {
+		return "", "", false
 	}
-	label, rest, _ := strings.Cut(u.Hostname(), ".")
-	return strings.TrimSuffix(label, "-peer") + "." + rest
+	label, domain, _ := strings.Cut(u.Hostname(), ".")
+	return strings.TrimSuffix(label, "-peer"), domain, true
 }
 
 // listDate dates the own member's list. The index is the first that the member gave it (MemberState.Listed). It stays until the
