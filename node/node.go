@@ -79,7 +79,7 @@ type Node struct {
 	places    *places
 	// rebinds says that the name server's own addresses changed, retakes that the members did.
 	rebinds, retakes prompt
-	// moving says that the Corefile was not taken at the start because of where members were remembered to be.
+	// moving says that the Corefile was not taken because of where members are, or are remembered to be.
 	moving atomic.Bool
 }
 
@@ -296,8 +296,9 @@ func (n *Node) reloads(ctx context.Context) error {
 // reload takes the Corefile anew, or says why not.
 func (n *Node) reload() {
 	n.log.Info("reloading the Corefile")
+	n.moving.Store(false)
 	if err := n.dns.reload(); err != nil {
-		n.setCorefileError(err)
+		n.refused(err)
 		n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)
 	}
 }

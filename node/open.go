@@ -65,8 +65,7 @@ func (n *Node) firstOptions() (*Options, error) {
 	case wrong != nil && c.Strict:
 		return nil, wrong
 	case wrong != nil:
-		n.setCorefileError(wrong)
-		n.moving.Store(errors.As(wrong, new(*movesError)))
+		n.refused(wrong)
 		n.log.Error("the Corefile is wrong; starting from the last good one", errorFields(wrong)...)
 	}
 	return o, o.Override(c.Name, c.Data)
@@ -237,7 +236,7 @@ func (n *Node) makeParts(o *Options) (err error) {
 	n.parent = newParentWatch(n)
 	n.rumor = newRumor(n)
 	n.fronts = newFronts(n.log.Named("front"), n.zones, secrets.Cookie, secrets.PreviousCookie, n.rateLimit)
-	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, fronts: n.fronts, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: n.addrs, check: n.checkReload, refused: n.setCorefileError, apply: n.applyOptions,
+	n.dns = &nameServer{log: n.log, zones: n.zones, transfers: n.transfers, fronts: n.fronts, certificate: n.serverCertificate, identity: dnsserver.NewTLSConfigIdentity(), addrs: n.addrs, check: n.checkReload, refused: n.refused, apply: n.applyOptions,
 		read: func() (string, []byte, error) {
 			path := n.options().Corefile
 			if n.corefileError() != "" && n.dns.instance() == nil {

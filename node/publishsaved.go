@@ -67,7 +67,7 @@ func (p *publisher) save(r roster.Roster) error {
 	}
 	nodes, places := memberNodes(r), p.node.places.snapshot()
 	samePlaces := maps.EqualFunc(places, p.places, roster.Place.Equal)
-	if len(views) == 0 || sameLists(views, p.views) && samePlaces {
+	if len(views) == 0 || sameLists(views, p.views) && samePlaces && slices.EqualFunc(nodes, p.nodes, sameNode) {
 		return nil
 	}
 	text, err := json.MarshalIndent(savedRoster{Format: rosterFormat, Views: views, Nodes: nodes, Places: places}, "", "  ")
@@ -80,6 +80,10 @@ func (p *publisher) save(r roster.Roster) error {
 	p.views, p.nodes, p.places = views, nodes, places
 	p.node.retakes.send()
 	return nil
+}
+
+func sameNode(a, b roster.Node) bool {
+	return a.Name == b.Name && a.Slot == b.Slot && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.PeerAddrs, b.PeerAddrs)
 }
 
 // withKept adds the nodes of members that the configuration no longer names, with the addresses they had: deleting a

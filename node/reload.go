@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -55,7 +56,6 @@ func (n *Node) applyOptions(o *Options) {
 		n.log.Warn(w)
 	}
 	n.corefile.Store(nil)
-	n.moving.Store(false)
 	n.publisher.prompts.send()
 	n.transfers.notifier.Changed() // signed or not, and the name servers
 	n.certs.Reconcile()
@@ -89,6 +89,12 @@ func (n NodeLine) addresses() string {
 		return fmt.Sprintf("those of the network %v", all)
 	}
 	return fmt.Sprint(all)
+}
+
+// refused notes why a Corefile is not taken. One that moves a member is tried again when the members change.
+func (n *Node) refused(err error) {
+	n.setCorefileError(err)
+	n.moving.Store(errors.As(err, new(*movesError)))
 }
 
 func (n *Node) setCorefileError(err error) {

@@ -19,8 +19,8 @@ type steward struct {
 	// leads is since when the own member leads in this term.
 	leads time.Time
 	term  uint64
-	// refused says that the last step was a removal by a person's word, and did not take place: it is the others' turn.
-	refused bool
+	// refused is ChangeFacts.Refused.
+	refused map[string]string
 
 	busy bool
 	// from is the list that the last step leads away from, nil as soon as the member reports another: the next step waits for that. A
@@ -58,23 +58,35 @@ func (b *Boot) tend(now time.Time) {
 		return
 	}
 	next := Reconcile(b.changeFacts(self))
-	if next.Change == nil && !b.steward.refused {
+	if next.Change == nil {
 		b.explain(next.Waits)
 	}
-	b.steward.refused = false
 	switch c := next.Change; {
 	case next.Save != "":
 		b.saveBefore(next.Save)
-	case c != nil:
+	case c == nil:
+		b.steward.refused = nil
+	default:
 		b.change(*c, func(err error) {
 			b.steward.learned(*c, self.Members, err)
 			if err != nil {
-				b.steward.refused = next.Ordered
+				b.steward.refuse(next.Ordered, err)
 				next.Waits[c.Node] = fmt.Sprintf("%s failed and is tried again: %v", c.Op, err)
 			}
 			b.explain(next.Waits)
 		})
 	}
+}
+
+// refuse notes that a step for the removal of a member by a person's word failed; nothing for another step.
+func (w *steward) refuse(removed string, err error) {
+	if removed == "" {
+		return
+	}
+	if w.refused == nil {
+		w.refused = map[string]string{}
+	}
+	w.refused[removed] = err.Error()
 }
 
 // rests is what is kept while the own member does not lead. A step that is under way ends all the same.
@@ -125,7 +137,7 @@ func since(known, now time.Time) time.Time {
 
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
-	return ChangeFacts{Facts: b.facts(), Self: self, LeadSince: w.leads, RemovalRefused: w.refused, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
+	return ChangeFacts{Facts: b.facts(), Self: self, LeadSince: w.leads, Refused: maps.Clone(w.refused), ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
 		Saved: w.saving.saved, NoSnapshot: w.saving.why, Manual: b.home.Manual, Welcomed: b.stillWelcome(self), NotBefore: w.notBefore()}
 }
 

@@ -158,11 +158,18 @@ func rowUnmounted(s *situation) (Plan, bool) {
 }
 
 // rowRemoved is row 7. A list that lacks this node's member proves its removal only if it is later than the member's own
-// addition: it was applied at an index that this node has been beyond, or etcd itself told the member.
+// addition: it was applied at an index that this node has been beyond, or etcd itself told the member. A person's word alone proves nothing
+// while nobody serves a list: it may not have been carried out, and be taken back.
 func rowRemoved(s *situation) (Plan, bool) {
 	e, listed := s.listedURL()
+	const hint = "etcd-dns member add "
+	buried := s.empty() && s.buried()
+	if s.phase != Removed && buried && s.lives == nil {
+		return wait(7, "a person removed %s, and no member serves that says whether that was taken back", s.f.Home.Node).
+			hint("start the other members; to let it in again: " + hint + s.f.Home.Node).waitsFor(s.silent...), true
+	}
 	stands := listed && e.ID == s.f.Disk.Seen.Tombstones[s.f.Home.Node].MemberID // its removal, which may be taken back
-	gone := s.phase == Removed || s.empty() && s.buried() && !stands
+	gone := s.phase == Removed || buried && !stands
 	// A node may die after its member's log has entries, and before it notes that the member runs.
 	ran := s.f.Disk.Data == HasMember && started(s.phase) || s.f.Disk.Data == Stub && s.phase == Joining
 	if id := s.memberID(); ran && s.lives != nil && id != "" {
@@ -177,10 +184,9 @@ func rowRemoved(s *situation) (Plan, bool) {
 	if !gone {
 		return Plan{}, false
 	}
-	const hint = "etcd-dns member add "
 	// A learner has promised nothing, and its successor at this node's URL may have been added for this node.
 	learner := s.marker.Learner && s.phase != Removed && !s.buried() && ran
-	if listed && e.ID != s.memberID() && !(learner && e.IsLearner) {
+	if own := s.memberID(); listed && own != "" && e.ID != own && !(learner && e.IsLearner) {
 		return refuse(7, "if that member is on another machine, give this one a name of its own; if its data is lost: etcd-dns member remove "+
 			s.f.Home.Node+", then "+hint+s.f.Home.Node, "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())
@@ -189,8 +195,10 @@ func rowRemoved(s *situation) (Plan, bool) {
 		return Plan{Row: 7, Action: SetAside, Reason: fmt.Sprintf("learner %s was removed from its cluster before it had a vote; this node asks again",
 			s.memberID())}, true
 	}
-	p := Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node,
-		Reason: fmt.Sprintf("member %s was removed from its cluster", s.memberID())}
+	p := Plan{Row: 7, Action: Idle, Hint: hint + s.f.Home.Node, Reason: s.f.Home.Node + " was removed from its cluster"}
+	if own := s.memberID(); own != "" {
+		p.Reason = fmt.Sprintf("member %s was removed from its cluster", own)
+	}
 	switch url := s.f.Home.peerURL(); {
 	case s.phase != Removed || s.f.Disk.Data != None:
 		p.Action = Retire

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -220,6 +221,98 @@ func TestRemovalIsTakenBackAfterTheDataIsLost(t *testing.T) {
 			r.within(90*time.Second, "n2 votes again", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
 		})
 	}
+}
+
+// TestRemovalIsTakenBackWhileTheNodeIsAway: the node lost its data, knows that it is to go, and does not hear of the rest. It is replaced
+// once it does, also if not even its marker is left.
+func TestRemovalIsTakenBackWhileTheNodeIsAway(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		inRack(t, 3, func(r *rack) {
+			born3(r)
+			r.settled()
+			r.refuses(true)
+			r.order(Order{Op: OrderRemove, Node: "n2"})
+			time.Sleep(3 * time.Second) // so that all remember
+			r.stop("n2")
+			d := r.nodes["n2"].disk
+			if d.wal = nil; whole {
+				d.wipe()
+				r.start("n2")
+				time.Sleep(5 * time.Second) // so that it hears
+			}
+			for _, n := range []string{"n0", "n1"} {
+				r.sever("n2", n, true)
+				r.sever(n, "n2", true)
+			}
+			r.stop("n2")
+			r.start("n2")
+			time.Sleep(30 * time.Second)
+			if p := r.nodes["n2"].report().Plan; p.Row != 7 || p.Action != Wait {
+				t.Errorf("whole disk %v: alone it has row %d, %s", whole, p.Row, p.Action)
+			}
+			if reply := r.order(Order{Op: OrderAdd, Node: "n2"}); !reply.Done {
+				t.Errorf("whole disk %v: %+v", whole, reply)
+			}
+			r.refuses(false)
+			r.mend()
+			r.within(90*time.Second, "n2 votes again", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
+		})
+	}
+}
+
+// TestWordOfNoDate: a damaged file has a word that none could be later than. It counts nowhere.
+func TestWordOfNoDate(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		word := Tombstone{Term: math.MaxUint64, Count: math.MaxUint64, Removed: true, ClusterID: r.nodes["n0"].report().Member.ClusterID}
+		r.stop("n1")
+		d := r.nodes["n1"].disk
+		d.mu.Lock()
+		d.seen.Tombstones = map[string]Tombstone{"n2": word}
+		d.mu.Unlock()
+		r.start("n1")
+		r.within(30*time.Second, "n1 runs", r.running("n1"))
+		r.leads("n1")
+		time.Sleep(5 * time.Second)
+		if got := r.nodes["n0"].report().State.Tombstones; len(got) > 0 {
+			t.Errorf("n0 heard %+v", got)
+		}
+		if reply := r.order(Order{Op: OrderRemove, Node: "n2"}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
+		r.within(time.Second, "n2 is out", r.votersAre("n0", "n1"))
+		if got := r.nodes["n1"].report().State.Tombstones["n2"]; got.Term == word.Term || !got.Removed {
+			t.Errorf("n1 has %+v", got)
+		}
+	})
+}
+
+// TestRefusedRemovalKeepsNoOtherWaiting: etcd is asked for both of two removals in turn.
+func TestRefusedRemovalKeepsNoOtherWaiting(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.settled()
+		r.refuses(true)
+		for _, n := range []string{"n1", "n4"} {
+			r.order(Order{Op: OrderRemove, Node: n})
+		}
+		time.Sleep(time.Minute)
+		times := map[string]int{}
+		r.mu.Lock()
+		for _, c := range r.refused {
+			times[c.Node]++
+		}
+		r.mu.Unlock()
+		if a, b := times["n1"], times["n4"]; a < 3 || b < 3 || max(a, b) > 2*min(a, b) {
+			t.Errorf("etcd was asked %v", times)
+		}
+		for _, n := range []string{"n1", "n4"} {
+			if why := r.nodes["n0"].report().State.Waits[n]; !strings.Contains(why, "unhealthy") {
+				t.Errorf("%s waits: %q", n, why)
+			}
+		}
+	})
 }
 
 // TestRemovalIsUnderWayWhenItIsTakenBack: etcd carries out what it was asked before the word that the member stays. The answer is that it is let in.

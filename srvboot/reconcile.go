@@ -41,8 +41,8 @@ type ChangeFacts struct {
 	Self MemberState
 	// LeadSince is since when the own member leads in this term.
 	LeadSince time.Time
-	// RemovalRefused says that the last step was a removal by a person's word, and failed: it does not keep others waiting for long.
-	RemovalRefused bool
+	// Refused are the members, by ID, whose removal by a person's word failed since all others had a turn, and why.
+	Refused map[string]string
 	// ListSince is since when the own member's list is what it is; zero means that it is not known yet.
 	ListSince time.Time
 	// ClaimSince is since when a node claims a member without a break.
@@ -62,8 +62,8 @@ type ChangeFacts struct {
 type NextChange struct {
 	// Change is the one step to take now; nil when there is none.
 	Change *Change
-	// Ordered says that Change follows from the removal of a node by a person's word.
-	Ordered bool
+	// Ordered is the member, by ID, whose removal by a person's word Change follows from; empty for another change.
+	Ordered string
 	// Save is set when a snapshot has to be taken first, for the removal of the member of that ID.
 	Save string
 	// Waits says, by node, why a claim or a learner has to wait; for people.
@@ -82,7 +82,7 @@ func Reconcile(f ChangeFacts) NextChange {
 		r.next.Waits[f.Home.Node] = "etcd has alarms: " + strings.Join(f.Self.Alarms, ", ")
 		return r.next
 	}
-	if (f.RemovalRefused || !r.removal()) && !r.learner() && !r.replace() {
+	if !r.removal() && !r.learner() && !r.replace() {
 		r.join()
 	}
 	return r.next
@@ -102,10 +102,10 @@ func (r *reconciler) change(op ChangeOp, e MemberEntry, node, format string, arg
 	r.next.Change = c
 }
 
-// ordered is a change by a person's word.
-func (r *reconciler) ordered(op ChangeOp, e MemberEntry, node, format string, args ...any) {
+// ordered is a change for the removal of a member by a person's word.
+func (r *reconciler) ordered(removed string, op ChangeOp, e MemberEntry, node, format string, args ...any) {
 	r.change(op, e, node, format, args...)
-	r.next.Ordered = true
+	r.next.Ordered = removed
 }
 
 func (r *reconciler) wait(node, format string, args ...any) {
@@ -130,8 +130,8 @@ func (r *reconciler) link(id string) (Link, bool) {
 }
 
 // removal finishes what a person ordered: the tombstone is durable, the order's own attempt may have failed. It waits until as many have
-// the tombstone as the order would have: else it might be forgotten, or a person may have taken it back at another node. It reports
-// whether it did.
+// the tombstone as the order would have: else it might be forgotten, or a person may have taken it back at another node. One that failed is
+// tried again when everybody else has had a turn. It reports whether it did.
 func (r *reconciler) removal() bool {
 	for _, e := range r.f.Self.Members {
 		node := entryNode(e)
@@ -140,16 +140,19 @@ func (r *reconciler) removal() bool {
 		}
 		why := againstRemoval(r.f.Self, e)
 		next, found := r.f.Self.successor()
+		failed := r.f.Refused[e.ID]
 		switch leads := e.ID == r.f.Self.ID; {
+		case failed != "":
+			why = failed
 		case why == "" && !r.s.noted(r.f.Self, node, r.f.LeadSince):
 			why = tooFewHeard
 		case why == "" && leads && !found:
 			why = "it leads, and no other voter is connected that could"
 		case why == "" && leads:
-			r.ordered(MoveLeader, next, node, "a person removed %s, which leads", node)
+			r.ordered(e.ID, MoveLeader, next, node, "a person removed %s, which leads", node)
 			return true
 		case why == "":
-			r.ordered(RemoveMember, e, node, "ordered: a person removed %s", node)
+			r.ordered(e.ID, RemoveMember, e, node, "ordered: a person removed %s", node)
 			return true
 		}
 		r.wait(node, "a person removed it, and its member stays for now: %s; to take it back: etcd-dns member add %s", why, node)
@@ -293,6 +296,8 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 		return fmt.Sprintf("%s sees member %q there", a.Node, a.State.Claim.Lost)
 	case !welcome && !admitted:
 		return "no node line of this node's Corefile would let it in again"
+	case a.State.Claim.Retired && !welcome: // as for join: without it, half of a replacement
+		return "it says that it was removed; to let it in again: etcd-dns member add " + a.Node
 	case admitted && line.PeerURL != a.State.Claim.PeerURL:
 		return otherPlace(a.State.Claim.PeerURL, line)
 	case f.Manual && !welcome:

@@ -95,11 +95,29 @@ func learns(match uint64, near time.Duration) leaderMod {
 	}
 }
 
+// refused has etcd refuse a node's removal.
+func refused(node string) leaderMod {
+	return func(f *ChangeFacts) {
+		_, ids := caseGenesis()
+		f.Refused = map[string]string{ids[node]: "etcdserver: unhealthy cluster"}
+	}
+}
+
+// retired has a node that lost its data say that it was removed.
+func retired(node string) leaderMod {
+	return func(f *ChangeFacts) {
+		theirs(node, func(s *State) { s.Phase, s.Claim.Retired = Removed, true })(&f.Facts)
+	}
+}
+
 // tombstone has every node know that a person removed one.
 func tombstone(node string) leaderMod {
 	return func(f *ChangeFacts) {
 		g, ids := caseGenesis()
-		f.Disk.Seen.Tombstones = map[string]Tombstone{node: {Count: 1, Removed: true, ClusterID: g.ClusterID, MemberID: ids[node]}}
+		if f.Disk.Seen.Tombstones == nil {
+			f.Disk.Seen.Tombstones = map[string]Tombstone{}
+		}
+		f.Disk.Seen.Tombstones[node] = Tombstone{Count: 1, Removed: true, ClusterID: g.ClusterID, MemberID: ids[node]}
 		for _, n := range []string{"n1", "n2"} {
 			theirs(n, func(s *State) { s.Tombstones = f.Disk.Seen.Tombstones })(&f.Facts)
 		}
@@ -149,6 +167,10 @@ func reconcileCases() []struct {
 		{"a blank node, snapshot taken", []leaderMod{lost("n2", 60), saved}},
 		{"a blank node, snapshot taken for another", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.Saved = ids["n1"] })}},
 		{"a blank node, no snapshot possible", []leaderMod{lost("n2", 60), edit(func(f *ChangeFacts) { f.NoSnapshot = "no space left on device" })}},
+		{"a blank node that counts itself as removed", []leaderMod{lost("n2", 60), saved, retired("n2")}},
+		{"a blank node that counts itself as removed, and a person lets it in", []leaderMod{lost("n2", 60), saved, retired("n2"), edit(func(f *ChangeFacts) {
+			f.Welcomed = []string{"n2"}
+		})}},
 		{"a blank node whose member still talks", []leaderMod{lost("n2", 4), saved}},
 		{"a blank node whose member has been silent for long enough", []leaderMod{lost("n2", quietFor), saved}},
 		{"a blank node whose member has just talked, no snapshot yet", []leaderMod{lost("n2", 0)}},
@@ -249,6 +271,9 @@ func reconcileCases() []struct {
 		{"a removal that did not take place, and the others were asked before this one led", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
 			f.LeadSince = decideNow.Add(time.Nanosecond)
 		})}},
+		{"a removal that failed", []leaderMod{tombstone("n2"), refused("n2")}},
+		{"a removal that failed, and another one", []leaderMod{tombstone("n1"), tombstone("n2"), refused("n1")}},
+		{"a removal that failed, and a new node", []leaderMod{tombstone("n2"), refused("n2"), asks}},
 		{"a removal of a member that the node had before", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
 			t := f.Disk.Seen.Tombstones["n2"]
 			t.MemberID = learnerID

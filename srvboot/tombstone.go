@@ -24,11 +24,19 @@ type Tombstone struct {
 	Welcome int64 `json:"welcome,omitempty"`
 }
 
+// maxDate is beyond every term and index that raft gets to. A word with such a date is damage: none could follow it.
+const maxDate = 1 << 62
+
+// isOn reports whether a word is about a cluster, and has a date that can be.
+func (t Tombstone) isOn(cluster string) bool {
+	return t.ClusterID == cluster && t.Term < maxDate && t.Count < maxDate
+}
+
 // wordsOn are those of the tombstones that are about a cluster.
 func wordsOn(cluster string, all map[string]Tombstone) map[string]Tombstone {
 	of := map[string]Tombstone{}
 	for node, t := range all {
-		if t.ClusterID == cluster {
+		if t.isOn(cluster) {
 			of[node] = t
 		}
 	}
@@ -62,7 +70,7 @@ func (t Tombstone) after(other Tombstone) bool {
 
 // word is the last one on a node in a cluster.
 func (s Seen) word(cluster, node string) Tombstone {
-	if t := s.Tombstones[node]; t.ClusterID == cluster {
+	if t := s.Tombstones[node]; t.isOn(cluster) {
 		return t
 	}
 	return Tombstone{}
