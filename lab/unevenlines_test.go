@@ -68,4 +68,13 @@ func TestLineOnSomeNodes(t *testing.T) {
 	l.Start("infra0")
 	l.Put("k", "1")
 	l.GetAt(behind, "k", "1")
+	l.Kill("infra0", newcomer)
+	l.Stop(behind) // alone it goes by what it remembers
+	l.Start(behind)
+	l.Wait(newcomer+" at "+behind+" alone", 10*time.Second, func() error {
+		if got := l.Ask(clientHost, l.Addr(behind), newcomer+"-peer."+l.Domain, dns.TypeA); got != second {
+			return errorf("it answers %s", got)
+		}
+		return nil
+	})
 }

@@ -59,8 +59,9 @@ func (o *Options) otherCorefiles(answers map[string]srvboot.Answer, now time.Tim
 }
 
 // toldNodes are the nodes that other nodes have lines for and this Corefile has not, by their lines. A new node's line does not come to all
-// nodes at once, and its member may be there before.
-func (o *Options) toldNodes(answers map[string]srvboot.Answer, now time.Time) (out []roster.Node) {
+// nodes at once, and its member may be there before. Where they differ, the node's own comes first, then the one that is published, last.
+func (o *Options) toldNodes(answers map[string]srvboot.Answer, last []roster.Node, now time.Time) []roster.Node {
+	var own, same, other []roster.Node
 	for _, name := range slices.Sorted(maps.Keys(answers)) {
 		a := answers[name]
 		if !a.Fresh(now, staleAnswer) {
@@ -68,12 +69,20 @@ func (o *Options) toldNodes(answers map[string]srvboot.Answer, now time.Time) (o
 		}
 		for _, line := range a.State.Lines {
 			n, ok := nodeOf(line)
-			if _, own := o.node(n.Name); ok && !own && !o.holds(n) {
-				out = append(out, n)
+			if _, known := o.node(n.Name); !ok || known || o.holds(n) {
+				continue
+			}
+			switch {
+			case n.Name == name:
+				own = append(own, n)
+			case slices.ContainsFunc(last, func(l roster.Node) bool { return l.Name == n.Name && slices.Equal(l.PeerAddrs, n.PeerAddrs) }):
+				same = append(same, n)
+			default:
+				other = append(other, n)
 			}
 		}
 	}
-	return out
+	return slices.Concat(own, same, other)
 }
 
 // holds reports whether this Corefile gives an address of a node to another one.

@@ -86,7 +86,7 @@ func TestToldNodes(t *testing.T) {
 		{"record infra9 A 10.0.1.19", "", 0},
 	} {
 		var got []string
-		for _, n := range own.toldNodes(map[string]srvboot.Answer{"infra2": {Node: "infra2", At: now.Add(-tt.age), Asked: now, State: srvboot.State{Lines: []string{tt.line}}}}, now) {
+		for _, n := range own.toldNodes(map[string]srvboot.Answer{"infra2": {Node: "infra2", At: now.Add(-tt.age), Asked: now, State: srvboot.State{Lines: []string{tt.line}}}}, nil, now) {
 			got = append(got, fmt.Sprint(n.Name, " ", n.Addrs, " ", n.PeerAddrs))
 			if n.Slot != roster.NoSlot {
 				t.Errorf("%q: slot %d", tt.line, n.Slot)
@@ -94,6 +94,36 @@ func TestToldNodes(t *testing.T) {
 		}
 		if strings.Join(got, ", ") != tt.want {
 			t.Errorf("%q: %q, want %q", tt.line, got, tt.want)
+		}
+	}
+}
+
+// Where other nodes' lines for one differ, it is the node itself that knows, and what is published stays while anybody says so.
+func TestToldNodesDiffer(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	o := mustParse(t, goodCorefile)
+	answer := func(line string) srvboot.Answer {
+		return srvboot.Answer{At: now, Asked: now, State: srvboot.State{Lines: []string{line}}}
+	}
+	answers := map[string]srvboot.Answer{"infra0": answer("node infra9 10.0.1.19 peer 10.9.0.1"), "infra1": answer("node infra9 10.0.1.19 peer 10.9.0.2")}
+	for _, c := range []struct{ self, last, want string }{
+		{"", "", "10.9.0.1"},
+		{"", "10.9.0.1", "10.9.0.1"},
+		{"", "10.9.0.2", "10.9.0.2"},
+		{"", "10.9.0.3", "10.9.0.1"},
+		{"10.9.0.2", "10.9.0.1", "10.9.0.2"},
+		{"10.9.0.3", "10.9.0.1", "10.9.0.3"},
+	} {
+		var last []roster.Node
+		if c.last != "" {
+			last = []roster.Node{{Name: "infra9", PeerAddrs: []netip.Addr{netip.MustParseAddr(c.last)}}}
+		}
+		delete(answers, "infra9")
+		if c.self != "" {
+			answers["infra9"] = answer("node infra9 10.0.1.19 peer " + c.self)
+		}
+		if got := o.toldNodes(answers, last, now); len(got) == 0 || fmt.Sprint(got[0].PeerAddrs) != "["+c.want+"]" {
+			t.Errorf("itself %q, published %q: %v, want %s first", c.self, c.last, got, c.want)
 		}
 	}
 }

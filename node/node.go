@@ -287,6 +287,7 @@ func (n *Node) reloads(ctx context.Context) error {
 				n.reload()
 			}
 		case <-n.config.Reload:
+			n.moving.Store(false)
 			n.reload()
 			n.takeBundle()
 		}
@@ -296,7 +297,6 @@ func (n *Node) reloads(ctx context.Context) error {
 // reload takes the Corefile anew, or says why not.
 func (n *Node) reload() {
 	n.log.Info("reloading the Corefile")
-	n.moving.Store(false)
 	if err := n.dns.reload(); err != nil {
 		n.refused(err)
 		n.log.Error("the Corefile is not taken; the old one keeps serving", errorFields(err)...)

@@ -121,7 +121,7 @@ func (p *publisher) once(own roster.View) error {
 	rep := n.report()
 	n.places.learn(rep.Answers, time.Now())
 	views := slices.Concat(p.views, []roster.View{own}, n.onlooker.Sights().Views)
-	r := withKept(roster.Merge(n.static(), views...), slices.Concat(n.options().toldNodes(rep.Answers, time.Now()), p.last.Nodes, p.nodes))
+	r := withKept(roster.Merge(n.static(), views...), slices.Concat(n.options().toldNodes(rep.Answers, p.last.Nodes, time.Now()), p.last.Nodes, p.nodes))
 	r = n.places.fill(n.options(), r)
 	r, told := n.followers.publish(r, rep.Answers, n.options().Records)
 	h := n.hear(rep, time.Now())

@@ -56,6 +56,7 @@ func (n *Node) applyOptions(o *Options) {
 		n.log.Warn(w)
 	}
 	n.corefile.Store(nil)
+	n.moving.Store(false)
 	n.publisher.prompts.send()
 	n.transfers.notifier.Changed() // signed or not, and the name servers
 	n.certs.Reconcile()
@@ -94,7 +95,9 @@ func (n NodeLine) addresses() string {
 // refused notes why a Corefile is not taken. One that moves a member is tried again when the members change.
 func (n *Node) refused(err error) {
 	n.setCorefileError(err)
-	n.moving.Store(errors.As(err, new(*movesError)))
+	if errors.As(err, new(*movesError)) {
+		n.moving.Store(true)
+	}
 }
 
 func (n *Node) setCorefileError(err error) {

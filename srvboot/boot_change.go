@@ -19,8 +19,9 @@ type steward struct {
 	// leads is since when the own member leads in this term.
 	leads time.Time
 	term  uint64
-	// refused is ChangeFacts.Refused.
-	refused map[string]string
+	// refused and othersTurn are those of ChangeFacts.
+	refused    []Refusal
+	othersTurn bool
 
 	busy bool
 	// from is the list that the last step leads away from, nil as soon as the member reports another: the next step waits for that. A
@@ -61,19 +62,18 @@ func (b *Boot) tend(now time.Time) {
 	if next.Change == nil {
 		b.explain(next.Waits)
 	}
+	b.steward.othersTurn = false
 	switch c := next.Change; {
 	case next.Save != "":
 		b.saveBefore(next.Save)
-	case c == nil:
-		b.steward.refused = nil
-	default:
+	case c != nil:
 		b.change(*c, func(err error) {
 			b.steward.learned(*c, self.Members, err)
 			if err != nil {
 				b.steward.refuse(next.Ordered, err)
 				next.Waits[c.Node] = fmt.Sprintf("%s failed and is tried again: %v", c.Op, err)
 			}
-			b.explain(next.Waits)
+			b.explain(b.steward.waitsWith(next.Waits))
 		})
 	}
 }
@@ -83,10 +83,18 @@ func (w *steward) refuse(removed string, err error) {
 	if removed == "" {
 		return
 	}
-	if w.refused == nil {
-		w.refused = map[string]string{}
+	w.refused = slices.DeleteFunc(slices.Clone(w.refused), func(f Refusal) bool { return f.ID == removed })
+	w.refused, w.othersTurn = append(w.refused, Refusal{ID: removed, Why: err.Error()}), true
+}
+
+// waitsWith are the reasons of now: who is not looked at when a step is taken waits for the same as before.
+func (w *steward) waitsWith(now map[string]string) map[string]string {
+	all := maps.Clone(w.waits)
+	if all == nil {
+		all = map[string]string{}
 	}
-	w.refused[removed] = err.Error()
+	maps.Copy(all, now)
+	return all
 }
 
 // rests is what is kept while the own member does not lead. A step that is under way ends all the same.
@@ -137,7 +145,7 @@ func since(known, now time.Time) time.Time {
 
 func (b *Boot) changeFacts(self MemberState) ChangeFacts {
 	w := &b.steward
-	return ChangeFacts{Facts: b.facts(), Self: self, LeadSince: w.leads, Refused: maps.Clone(w.refused), ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
+	return ChangeFacts{Facts: b.facts(), Self: self, LeadSince: w.leads, Refused: w.refused, OthersTurn: w.othersTurn, ListSince: w.since, ClaimSince: maps.Clone(w.claims), NearSince: maps.Clone(w.near),
 		Saved: w.saving.saved, NoSnapshot: w.saving.why, Manual: b.home.Manual, Welcomed: b.stillWelcome(self), NotBefore: w.notBefore()}
 }
 

@@ -166,9 +166,9 @@ func rowRemoved(s *situation) (Plan, bool) {
 	buried := s.empty() && s.buried()
 	if s.phase != Removed && buried && s.lives == nil {
 		return wait(7, "a person removed %s, and no member serves that says whether that was taken back", s.f.Home.Node).
-			hint("start the other members; to let it in again: " + hint + s.f.Home.Node).waitsFor(s.silent...), true
+			hint(hintNobodyServes).waitsFor(append(slices.Clone(s.silent), nodesOf(s.born)...)...), true
 	}
-	stands := listed && e.ID == s.f.Disk.Seen.Tombstones[s.f.Home.Node].MemberID // its removal, which may be taken back
+	stands := listed && e.ID == s.ownWord().MemberID // its removal, which may be taken back
 	gone := s.phase == Removed || buried && !stands
 	// A node may die after its member's log has entries, and before it notes that the member runs.
 	ran := s.f.Disk.Data == HasMember && started(s.phase) || s.f.Disk.Data == Stub && s.phase == Joining

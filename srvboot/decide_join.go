@@ -5,6 +5,8 @@ import (
 	"slices"
 )
 
+const hintNobodyServes = "start the other members; if a majority of them is lost, restore a snapshot: etcd-dns etcdutl snapshot restore"
+
 // rowJoin stands for rows 16 to 19: this node may not start under an ID whose votes it may have lost, so it needs a new
 // one. Who gives it one is for the leader's node to decide (Reconcile).
 func rowJoin(s *situation) (Plan, bool) {
@@ -17,7 +19,7 @@ func rowJoin(s *situation) (Plan, bool) {
 	switch {
 	case s.lives == nil:
 		return wait(19, "this node (data %s, phase %s) needs a living cluster to join, and no member serves", s.f.Disk.Data, s.phase).
-			hint("start the other members; if a majority of them is lost, restore a snapshot: etcd-dns etcdutl snapshot restore").
+			hint(hintNobodyServes).
 			waitsFor(append(slices.Clone(s.silent), nodesOf(s.born)...)...), true
 	case url == "":
 		return Plan{Row: 16, Action: Idle, Hint: "add a line for it to the Corefile of every node: node " + s.f.Home.Node + " ADDRESS",

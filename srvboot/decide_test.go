@@ -52,6 +52,15 @@ func ordered0(f *Facts) {
 	f.Disk.Seen.Tombstones = map[string]Tombstone{"n0": {Count: 1, Removed: true, ClusterID: g.ClusterID, MemberID: ids["n0"]}}
 }
 
+// dated gives the word on this node a date, and makes it one on no member.
+func dated(term, count uint64) mod {
+	return func(f *Facts) {
+		w := f.Disk.Seen.Tombstones["n0"]
+		w.Term, w.Count, w.MemberID = term, count, ""
+		f.Disk.Seen.Tombstones["n0"] = w
+	}
+}
+
 // own sets the marker's phase, with the case genesis from accepted on.
 func own(p Phase) mod {
 	return func(f *Facts) {
@@ -271,6 +280,8 @@ func decideCases() []struct {
 		{"7 blank, and a person removed it, by what it remembers alone", []mod{own(Running), ordered0, silent("n1", "timeout"), silent("n2", "refused")}},
 		{"18 blank, and a person removed it, and it is listed", []mod{own(Running), ordered0, theirs("n1", serving(nil))}},
 		{"7 blank, and a person removed it, and it is not listed", []mod{own(Running), ordered0, theirs("n1", serving(without0))}},
+		{"18 blank, and a word on it has a date that raft cannot have", []mod{own(Running), ordered0, dated(maxDate, 1), theirs("n1", serving(nil))}},
+		{"19 blank, and a word on it has a date that raft cannot have, nobody serves", []mod{own(Running), ordered0, dated(1, maxDate)}},
 		{"7 retired without ever having been a member, and a voter is at its URL", []mod{own(Removed), func(f *Facts) { f.Disk.Marker.MemberID = "" },
 			theirs("n1", serving(voter0))}},
 		{"7 our ID is no longer listed, and etcd says so", []mod{disk(HasMember), own(Running), theirs("n1", serving(without0)), told}},

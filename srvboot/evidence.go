@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -40,7 +42,18 @@ func (d *Disk) evidence(f DiskFacts, class etcdDir) []string {
 	if what := rosterEvidence(d.path(rosterFile), d.o.SrvName); what != "" {
 		add("%s", what)
 	}
+	if what := wordEvidence(f.Seen); what != "" {
+		add("%s: %s", d.path(seenFile), what)
+	}
 	return out
+}
+
+// wordEvidence looks for what a person said of the nodes of a cluster, which lived then.
+func wordEvidence(s Seen) string {
+	for _, node := range slices.Sorted(maps.Keys(s.Tombstones)) {
+		return fmt.Sprintf("a person's word on %s in cluster %s", node, s.Tombstones[node].ClusterID)
+	}
+	return ""
 }
 
 // asides lists the data that was set aside, beside the etcd directory and within it.

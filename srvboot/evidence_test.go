@@ -35,6 +35,9 @@ func TestEvidence(t *testing.T) {
 			return writeBelow(dir, rosterFile, `{"Clusters":[{"Name":"","Members":[]}],"members":null}`)
 		}, ""},
 		{"a torn roster", func(dir string) error { return writeBelow(dir, rosterFile, `{"Clus`) }, "cannot be read"},
+		{"a person's word", func(dir string) error {
+			return writeBelow(dir, seenFile, `{"format":1,"tombstones":{"n2":{"term":2,"count":8,"removed":true,"cluster_id":"c1"}}}`)
+		}, "a person's word on n2 in cluster c1"},
 		{"an identity alone", func(dir string) error {
 			_, err := testDisk(dir).BeginLife(func() string { return "x" }, "m")
 			return err

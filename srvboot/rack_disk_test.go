@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,7 +68,10 @@ func (d *simDisk) newLife(life uint64) {
 func (d *simDisk) Facts() (DiskFacts, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f := DiskFacts{Data: None, CutOff: d.cutOff, Identity: d.id, Seen: d.seen, Volatile: d.vol, DeviceChanged: d.moved, Evidence: d.extra}
+	f := DiskFacts{Data: None, CutOff: d.cutOff, Identity: d.id, Seen: d.seen, Volatile: d.vol, DeviceChanged: d.moved, Evidence: slices.Clone(d.extra)}
+	if what := wordEvidence(d.seen); what != "" {
+		f.Evidence = append(f.Evidence, what)
+	}
 	if d.marker != nil {
 		m := *d.marker
 		f.Marker = &m

@@ -288,6 +288,63 @@ func TestWordOfNoDate(t *testing.T) {
 	})
 }
 
+// TestRefusedChangesTakeTurns: etcd refuses a removal and an addition, and is asked for both again and again.
+func TestRefusedChangesTakeTurns(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.refuses(true)
+		r.order(Order{Op: OrderRemove, Node: "n2"})
+		r.grow()
+		r.start("n3")
+		time.Sleep(2 * time.Minute)
+		times := r.refusedTimes()
+		if a, b := times["n2"], times["n3"]; a < 3 || b < 3 || max(a, b) > 2*min(a, b) {
+			t.Errorf("etcd was asked %v", times)
+		}
+		waits := r.nodes["n0"].report().State.Waits
+		if !strings.Contains(waits["n2"], "unhealthy") || !strings.Contains(waits["n3"], "unhealthy") {
+			t.Errorf("they wait: %q", waits)
+		}
+	})
+}
+
+// refusedTimes is how often etcd refused a change, by node.
+func (r *rack) refusedTimes() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	times := map[string]int{}
+	for _, c := range r.refused {
+		times[c.Node]++
+	}
+	return times
+}
+
+// TestRemovedNodeBearsNoOtherCluster: a blank node knows that it is to go from a cluster; the others are wiped, and would be born again.
+func TestRemovedNodeBearsNoOtherCluster(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.refuses(true)
+		r.order(Order{Op: OrderRemove, Node: "n2"})
+		r.stop("n2")
+		r.nodes["n2"].disk.wipe()
+		r.start("n2")
+		time.Sleep(5 * time.Second) // so that it hears
+		r.stop("n0", "n1")
+		for _, n := range []string{"n0", "n1"} {
+			r.nodes[n].disk.wipe()
+		}
+		r.start("n0", "n1")
+		time.Sleep(time.Minute)
+		for _, n := range []string{"n0", "n1"} {
+			if p := r.nodes[n].report().Plan; !strings.Contains(p.Reason, "n2 speaks of an earlier life: a person's word on n2") {
+				t.Errorf("%s: row %d: %s", n, p.Row, p.Reason)
+			}
+		}
+	})
+}
+
 // TestRefusedRemovalKeepsNoOtherWaiting: etcd is asked for both of two removals in turn.
 func TestRefusedRemovalKeepsNoOtherWaiting(t *testing.T) {
 	inRack(t, 5, func(r *rack) {
@@ -298,12 +355,7 @@ func TestRefusedRemovalKeepsNoOtherWaiting(t *testing.T) {
 			r.order(Order{Op: OrderRemove, Node: n})
 		}
 		time.Sleep(time.Minute)
-		times := map[string]int{}
-		r.mu.Lock()
-		for _, c := range r.refused {
-			times[c.Node]++
-		}
-		r.mu.Unlock()
+		times := r.refusedTimes()
 		if a, b := times["n1"], times["n4"]; a < 3 || b < 3 || max(a, b) > 2*min(a, b) {
 			t.Errorf("etcd was asked %v", times)
 		}

@@ -41,8 +41,9 @@ type ChangeFacts struct {
 	Self MemberState
 	// LeadSince is since when the own member leads in this term.
 	LeadSince time.Time
-	// Refused are the members, by ID, whose removal by a person's word failed since all others had a turn, and why.
-	Refused map[string]string
+	// Refused are the removals by a person's word that failed, oldest first. OthersTurn says that the last step was one of them.
+	Refused    []Refusal
+	OthersTurn bool
 	// ListSince is since when the own member's list is what it is; zero means that it is not known yet.
 	ListSince time.Time
 	// ClaimSince is since when a node claims a member without a break.
@@ -57,6 +58,9 @@ type ChangeFacts struct {
 	// NotBefore says, by node, when one may be let in again whose learners had to be taken out.
 	NotBefore map[string]time.Time
 }
+
+// Refusal is why a member could not be removed.
+type Refusal struct{ ID, Why string }
 
 // NextChange is what Reconcile answers.
 type NextChange struct {
@@ -102,12 +106,6 @@ func (r *reconciler) change(op ChangeOp, e MemberEntry, node, format string, arg
 	r.next.Change = c
 }
 
-// ordered is a change for the removal of a member by a person's word.
-func (r *reconciler) ordered(removed string, op ChangeOp, e MemberEntry, node, format string, args ...any) {
-	r.change(op, e, node, format, args...)
-	r.next.Ordered = removed
-}
-
 func (r *reconciler) wait(node, format string, args ...any) {
 	r.next.Waits[node] = fmt.Sprintf(format, args...)
 }
@@ -130,34 +128,57 @@ func (r *reconciler) link(id string) (Link, bool) {
 }
 
 // removal finishes what a person ordered: the tombstone is durable, the order's own attempt may have failed. It waits until as many have
-// the tombstone as the order would have: else it might be forgotten, or a person may have taken it back at another node. One that failed is
-// tried again when everybody else has had a turn. It reports whether it did.
+// the tombstone as the order would have: else it might be forgotten, or a person may have taken it back at another node. What failed is tried
+// again in turns with other removals, and with all other changes. It reports whether it did.
 func (r *reconciler) removal() bool {
+	var due []MemberEntry
 	for _, e := range r.f.Self.Members {
 		node := entryNode(e)
 		if t := r.f.Disk.Seen.word(r.f.Self.ClusterID, node); !t.Removed || t.MemberID != e.ID {
 			continue // one that came later is not meant
 		}
-		why := againstRemoval(r.f.Self, e)
-		next, found := r.f.Self.successor()
-		failed := r.f.Refused[e.ID]
-		switch leads := e.ID == r.f.Self.ID; {
-		case failed != "":
-			why = failed
-		case why == "" && !r.s.noted(r.f.Self, node, r.f.LeadSince):
-			why = tooFewHeard
-		case why == "" && leads && !found:
-			why = "it leads, and no other voter is connected that could"
-		case why == "" && leads:
-			r.ordered(e.ID, MoveLeader, next, node, "a person removed %s, which leads", node)
-			return true
-		case why == "":
-			r.ordered(e.ID, RemoveMember, e, node, "ordered: a person removed %s", node)
-			return true
+		why := r.againstDue(e)
+		if why == "" {
+			due = append(due, e)
+			if i := r.refused(e); i >= 0 {
+				why = r.f.Refused[i].Why
+			}
 		}
-		r.wait(node, "a person removed it, and its member stays for now: %s; to take it back: etcd-dns member add %s", why, node)
+		if why != "" {
+			r.wait(node, "a person removed it, and its member stays for now: %s; to take it back: etcd-dns member add %s", why, node)
+		}
 	}
-	return false
+	if len(due) == 0 || r.f.OthersTurn {
+		return false
+	}
+	e := slices.MinFunc(due, func(a, b MemberEntry) int { return r.refused(a) - r.refused(b) })
+	node := entryNode(e)
+	if next, _ := r.f.Self.successor(); e.ID == r.f.Self.ID {
+		r.change(MoveLeader, next, node, "a person removed %s, which leads", node)
+	} else {
+		r.change(RemoveMember, e, node, "ordered: a person removed %s", node)
+	}
+	r.next.Ordered = e.ID
+	return true
+}
+
+// againstDue says why a removal that was ordered cannot be tried.
+func (r *reconciler) againstDue(e MemberEntry) string {
+	if why := againstRemoval(r.f.Self, e); why != "" {
+		return why
+	}
+	if !r.s.noted(r.f.Self, entryNode(e), r.f.LeadSince) {
+		return tooFewHeard
+	}
+	if _, found := r.f.Self.successor(); e.ID == r.f.Self.ID && !found {
+		return "it leads, and no other voter is connected that could"
+	}
+	return ""
+}
+
+// refused is the place of a member among the removals that failed, -1 when it is not one of them.
+func (r *reconciler) refused(e MemberEntry) int {
+	return slices.IndexFunc(r.f.Refused, func(f Refusal) bool { return f.ID == e.ID })
 }
 
 // learner sees to the learner, if there is one, and reports whether there is.
@@ -295,7 +316,7 @@ func (r *reconciler) against(a Answer, e MemberEntry) string {
 	case a.State.Claim.Lost != e.ID:
 		return fmt.Sprintf("%s sees member %q there", a.Node, a.State.Claim.Lost)
 	case !welcome && !admitted:
-		return "no node line of this node's Corefile would let it in again"
+		return "no node line of this node's Corefile would let it in again; to let it in: etcd-dns member add " + a.Node
 	case a.State.Claim.Retired && !welcome: // as for join: without it, half of a replacement
 		return "it says that it was removed; to let it in again: etcd-dns member add " + a.Node
 	case admitted && line.PeerURL != a.State.Claim.PeerURL:

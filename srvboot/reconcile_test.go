@@ -99,9 +99,12 @@ func learns(match uint64, near time.Duration) leaderMod {
 func refused(node string) leaderMod {
 	return func(f *ChangeFacts) {
 		_, ids := caseGenesis()
-		f.Refused = map[string]string{ids[node]: "etcdserver: unhealthy cluster"}
+		f.Refused = append(f.Refused, Refusal{ids[node], "etcdserver: unhealthy cluster, said of " + node})
 	}
 }
+
+// othersTurn has the last step have been a removal that failed.
+func othersTurn(f *ChangeFacts) { f.OthersTurn = true }
 
 // retired has a node that lost its data say that it was removed.
 func retired(node string) leaderMod {
@@ -273,7 +276,11 @@ func reconcileCases() []struct {
 		})}},
 		{"a removal that failed", []leaderMod{tombstone("n2"), refused("n2")}},
 		{"a removal that failed, and another one", []leaderMod{tombstone("n1"), tombstone("n2"), refused("n1")}},
-		{"a removal that failed, and a new node", []leaderMod{tombstone("n2"), refused("n2"), asks}},
+		{"two removals that failed, that of n2 longer ago", []leaderMod{tombstone("n1"), tombstone("n2"), refused("n2"), refused("n1")}},
+		{"a removal that has just failed, and a new node", []leaderMod{tombstone("n2"), refused("n2"), othersTurn, asks}},
+		{"a removal that has just failed, another one, and a new node", []leaderMod{tombstone("n1"), tombstone("n2"), refused("n2"), othersTurn, asks}},
+		{"a removal of the leader that has just failed, and a new node", []leaderMod{tombstone("n0"), refused("n0"), othersTurn, asks}},
+		{"a removal that failed, and a new node that could not be added meanwhile", []leaderMod{tombstone("n2"), refused("n2"), asks}},
 		{"a removal of a member that the node had before", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
 			t := f.Disk.Seen.Tombstones["n2"]
 			t.MemberID = learnerID
@@ -349,6 +356,9 @@ func TestReconcileTable(t *testing.T) {
 		fmt.Fprintln(&out, c.name)
 		if n.Change != nil {
 			fmt.Fprintf(&out, "  -> %s %s%s of %s\n  reason: %s\n", n.Change.Op, n.Change.ID, n.Change.PeerURL, n.Change.Node, n.Change.Reason)
+		}
+		if n.Ordered != "" {
+			fmt.Fprintf(&out, "  by the removal of %s\n", n.Ordered)
 		}
 		if n.Save != "" {
 			fmt.Fprintf(&out, "  -> snapshot for %s\n", n.Save)

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -107,8 +108,13 @@ func (s *situation) clusterID() string {
 
 // buried reports whether a person removed this node from its cluster, as far as it knows of one.
 func (s *situation) buried() bool {
-	t, cluster := s.f.Disk.Seen.Tombstones[s.f.Home.Node], s.clusterID()
-	return t.Removed && (cluster == "" || t.ClusterID == cluster)
+	return s.ownWord().Removed
+}
+
+// ownWord is a person's word on this node in its cluster, as far as it knows of one.
+func (s *situation) ownWord() Tombstone {
+	seen, node := s.f.Disk.Seen, s.f.Home.Node
+	return seen.word(cmp.Or(s.clusterID(), seen.Tombstones[node].ClusterID), node)
 }
 
 // memberID returns the ID that the marker or else the log gives this node.
