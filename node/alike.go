@@ -64,15 +64,14 @@ func (o *Options) toldNodes(answers map[string]srvboot.Answer, last []roster.Nod
 	var own, same, other []roster.Node
 	for _, name := range slices.Sorted(maps.Keys(answers)) {
 		a := answers[name]
-		if !a.Fresh(now, staleAnswer) {
-			continue
-		}
+		fresh := a.Fresh(now, staleAnswer)
 		for _, line := range a.State.Lines {
 			n, ok := nodeOf(line)
 			if _, known := o.node(n.Name); !ok || known || o.holds(n) {
 				continue
 			}
 			switch {
+			case !fresh && n.Name != name: // what a node said of itself counts until it says something else
 			case n.Name == name:
 				own = append(own, n)
 			case slices.ContainsFunc(last, func(l roster.Node) bool { return l.Name == n.Name && slices.Equal(l.PeerAddrs, n.PeerAddrs) }):

@@ -107,6 +107,7 @@ func TestToldNodesDiffer(t *testing.T) {
 	}
 	answers := map[string]srvboot.Answer{"infra0": answer("node infra9 10.0.1.19 peer 10.9.0.1"), "infra1": answer("node infra9 10.0.1.19 peer 10.9.0.2")}
 	for _, c := range []struct{ self, last, want string }{
+		{"10.9.0.3 long ago", "10.9.0.1", "10.9.0.3"},
 		{"", "", "10.9.0.1"},
 		{"", "10.9.0.1", "10.9.0.1"},
 		{"", "10.9.0.2", "10.9.0.2"},
@@ -120,7 +121,12 @@ func TestToldNodesDiffer(t *testing.T) {
 		}
 		delete(answers, "infra9")
 		if c.self != "" {
-			answers["infra9"] = answer("node infra9 10.0.1.19 peer " + c.self)
+			line, old := strings.CutSuffix("node infra9 10.0.1.19 peer "+c.self, " long ago")
+			a := answer(line)
+			if old {
+				a.At = now.Add(-time.Hour)
+			}
+			answers["infra9"] = a
 		}
 		if got := o.toldNodes(answers, last, now); len(got) == 0 || fmt.Sprint(got[0].PeerAddrs) != "["+c.want+"]" {
 			t.Errorf("itself %q, published %q: %v, want %s first", c.self, c.last, got, c.want)

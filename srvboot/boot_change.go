@@ -62,18 +62,21 @@ func (b *Boot) tend(now time.Time) {
 	if next.Change == nil {
 		b.explain(next.Waits)
 	}
-	b.steward.othersTurn = false
+	if next.Save == "" {
+		b.steward.othersTurn = false
+	}
 	switch c := next.Change; {
 	case next.Save != "":
 		b.saveBefore(next.Save)
 	case c != nil:
 		b.change(*c, func(err error) {
 			b.steward.learned(*c, self.Members, err)
+			delete(next.Waits, c.Node)
 			if err != nil {
 				b.steward.refuse(next.Ordered, err)
 				next.Waits[c.Node] = fmt.Sprintf("%s failed and is tried again: %v", c.Op, err)
 			}
-			b.explain(b.steward.waitsWith(next.Waits))
+			b.explain(b.steward.waitsWith(next))
 		})
 	}
 }
@@ -87,13 +90,18 @@ func (w *steward) refuse(removed string, err error) {
 	w.refused, w.othersTurn = append(w.refused, Refusal{ID: removed, Why: err.Error()}), true
 }
 
-// waitsWith are the reasons of now: who is not looked at when a step is taken waits for the same as before.
-func (w *steward) waitsWith(now map[string]string) map[string]string {
-	all := maps.Clone(w.waits)
-	if all == nil {
-		all = map[string]string{}
+// waitsWith are the reasons of now. When a removal by a person's word was tried, who asks was not looked at, and waits for the same as before.
+func (w *steward) waitsWith(now NextChange) map[string]string {
+	if now.Ordered == "" {
+		return now.Waits
 	}
-	maps.Copy(all, now)
+	all := map[string]string{}
+	for node, why := range w.waits {
+		if _, asks := w.claims[node]; asks {
+			all[node] = why
+		}
+	}
+	maps.Copy(all, now.Waits)
 	return all
 }
 

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,8 +114,13 @@ func (b *Boot) died() {
 	reason := "stopped"
 	if err := b.member.m.Err(); err != nil {
 		reason = err.Error()
-		var told interface{ Removed() bool }
-		b.removed = b.removed || errors.As(err, &told) && told.Removed()
+		var told interface {
+			Removed() bool
+			LostLog() string
+		}
+		if errors.As(err, &told) {
+			b.removed, b.lostLog = b.removed || told.Removed(), cmp.Or(told.LostLog(), b.lostLog)
+		}
 	}
 	b.member = member{}
 	b.preflight = preflight{running: b.preflight.running}

@@ -42,16 +42,18 @@ func (d *Disk) evidence(f DiskFacts, class etcdDir) []string {
 	if what := rosterEvidence(d.path(rosterFile), d.o.SrvName); what != "" {
 		add("%s", what)
 	}
-	if what := wordEvidence(f.Seen); what != "" {
+	if what := wordEvidence(f.Seen, d.o.SrvName); what != "" {
 		add("%s: %s", d.path(seenFile), what)
 	}
 	return out
 }
 
-// wordEvidence looks for what a person said of the nodes of a cluster, which lived then.
-func wordEvidence(s Seen) string {
+// wordEvidence looks for what a person said of the nodes of a cluster of an srv-name, which lived then.
+func wordEvidence(s Seen, srvName string) string {
 	for _, node := range slices.Sorted(maps.Keys(s.Tombstones)) {
-		return fmt.Sprintf("a person's word on %s in cluster %s", node, s.Tombstones[node].ClusterID)
+		if t := s.Tombstones[node]; t.isIn(srvName) {
+			return fmt.Sprintf("a person's word on %s in cluster %s", node, t.ClusterID)
+		}
 	}
 	return ""
 }

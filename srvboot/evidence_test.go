@@ -38,6 +38,9 @@ func TestEvidence(t *testing.T) {
 		{"a person's word", func(dir string) error {
 			return writeBelow(dir, seenFile, `{"format":1,"tombstones":{"n2":{"term":2,"count":8,"removed":true,"cluster_id":"c1"}}}`)
 		}, "a person's word on n2 in cluster c1"},
+		{"a person's word in another cluster of the domain", func(dir string) error {
+			return writeBelow(dir, seenFile, `{"format":1,"tombstones":{"n2":{"term":2,"count":8,"removed":true,"cluster_id":"c1","srv_name":"foo"}}}`)
+		}, ""},
 		{"an identity alone", func(dir string) error {
 			_, err := testDisk(dir).BeginLife(func() string { return "x" }, "m")
 			return err

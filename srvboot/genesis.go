@@ -100,8 +100,9 @@ func (s Self) participant(format int, b Ballot) (Marker, string) {
 		return Marker{}, name + "'s genesis.json is " + foreignMarker(s.Home, s.Disk.Marker)
 	case s.Disk.Data != None && s.Disk.Data != Stamped:
 		return Marker{}, fmt.Sprintf("%s has data (%s)", name, s.Disk.Data)
-	case s.Disk.Seen.Tombstones[name].Removed:
-		return Marker{}, fmt.Sprintf("a person removed %s from cluster %s", name, s.Disk.Seen.Tombstones[name].ClusterID)
+	}
+	if t := s.Disk.Seen.Tombstones[name]; t.Removed && t.isIn(s.Home.SrvName) {
+		return Marker{}, fmt.Sprintf("%s was removed from cluster %s by a person", name, t.ClusterID)
 	}
 	m := startMarker(s.Home, s.Disk.Marker)
 	if !m.Phase.unborn() {

@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -30,6 +31,31 @@ func FuzzMessages(f *testing.F) {
 			check(t, &facts, OnAccept(Self{Facts: facts, From: from}, Accept{Format: Format, Ballot: b, Genesis: g}), b, g.ID)
 		}
 	})
+}
+
+// TestRemovedNodePromisesNothing: it knows that a cluster of its srv-name lived.
+func TestRemovedNodePromisesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  func(*Tombstone)
+		refused bool
+	}{
+		{"removed", func(*Tombstone) {}, true},
+		{"let in again", func(w *Tombstone) { w.Removed = false }, false},
+		{"removed from the cluster of another srv-name", func(w *Tombstone) { w.SrvName = "foo" }, false},
+		{"by a word whose term raft cannot have", func(w *Tombstone) { w.Term = maxDate }, false},
+		{"by a word whose index raft cannot have", func(w *Tombstone) { w.Count = maxDate }, false},
+	} {
+		facts := caseFacts()
+		ordered0(&facts)
+		w := facts.Disk.Seen.Tombstones["n0"]
+		c.change(&w)
+		facts.Disk.Seen.Tombstones["n0"] = w
+		m := OnPrepare(Self{Facts: facts, From: "n1"}, Prepare{Format: Format, Ballot: Ballot{N: 1, By: "n1/r"}, Digest: facts.Home.Digest(), Run: "r0"})
+		if m.OK == c.refused || c.refused && !strings.Contains(m.Reason, "n0 was removed from cluster") {
+			t.Errorf("%s: %+v", c.name, m)
+		}
+	}
 }
 
 func check(t *testing.T, f *Facts, m Move, b Ballot, id string) {

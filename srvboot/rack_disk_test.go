@@ -69,7 +69,7 @@ func (d *simDisk) Facts() (DiskFacts, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := DiskFacts{Data: None, CutOff: d.cutOff, Identity: d.id, Seen: d.seen, Volatile: d.vol, DeviceChanged: d.moved, Evidence: slices.Clone(d.extra)}
-	if what := wordEvidence(d.seen); what != "" {
+	if what := wordEvidence(d.seen, ""); what != "" {
 		f.Evidence = append(f.Evidence, what)
 	}
 	if d.marker != nil {

@@ -282,3 +282,29 @@ func TestIndexIsRememberedLate(t *testing.T) {
 		}
 	})
 }
+
+// errSimLostLog is what a member ends with whose leader remembers more of it.
+type errSimLostLog struct{ errSimRemoved }
+
+func (errSimLostLog) Removed() bool   { return false }
+func (errSimLostLog) LostLog() string { return "tocommit(9) is out of range [lastIndex(5)]" }
+
+// TestLogThatLacksEntries: nobody has written down yet that the member ran beyond its older disk, but etcd proves it. The node is replaced.
+func TestLogThatLacksEntries(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.mu.Lock()
+		m := r.nodes["n2"].run
+		r.mu.Unlock()
+		m.end(errSimLostLog{})
+		r.within(time.Minute, "n2 votes again", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
+		if d := r.nodes["n2"].disk; len(d.aside) != 1 {
+			t.Errorf("set aside: %v", d.aside)
+		}
+		r.settled()
+		if got := r.removed(); len(got) != 1 {
+			t.Errorf("removed %+v", got)
+		}
+	})
+}

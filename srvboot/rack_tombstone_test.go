@@ -306,6 +306,37 @@ func TestRefusedChangesTakeTurns(t *testing.T) {
 		if !strings.Contains(waits["n2"], "unhealthy") || !strings.Contains(waits["n3"], "unhealthy") {
 			t.Errorf("they wait: %q", waits)
 		}
+		r.order(Order{Op: OrderAdd, Node: "n2"})
+		time.Sleep(30 * time.Second)
+		if why := r.nodes["n0"].report().State.Waits["n2"]; why != "" {
+			t.Errorf("n2 stays, and waits: %s", why)
+		}
+	})
+}
+
+// TestRefusedRemovalBesideAFailedSnapshot: a person lets a blank node in, whose voter is to go without a snapshot. etcd refuses another removal.
+func TestRefusedRemovalBesideAFailedSnapshot(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.settled()
+		r.refuses(true)
+		r.order(Order{Op: OrderRemove, Node: "n1"})
+		time.Sleep(time.Minute) // the pauses are as long as they get
+		r.nodes["n0"].disk.refuseSnapshots(errDisk)
+		r.stop("n4")
+		r.nodes["n4"].disk.wipe()
+		r.start("n4")
+		time.Sleep(time.Minute)
+		if why := r.nodes["n0"].report().State.Waits["n4"]; !strings.Contains(why, errDisk.Error()) {
+			t.Errorf("n4 waits: %s", why)
+		}
+		if reply := r.order(Order{Op: OrderReplace, Node: "n4"}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
+		time.Sleep(2 * time.Minute)
+		if times := r.refusedTimes(); times["n4"] < 3 {
+			t.Errorf("etcd was asked %v", times)
+		}
 	})
 }
 

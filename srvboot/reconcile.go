@@ -133,11 +133,10 @@ func (r *reconciler) link(id string) (Link, bool) {
 func (r *reconciler) removal() bool {
 	var due []MemberEntry
 	for _, e := range r.f.Self.Members {
-		node := entryNode(e)
-		if t := r.f.Disk.Seen.word(r.f.Self.ClusterID, node); !t.Removed || t.MemberID != e.ID {
-			continue // one that came later is not meant
+		if !r.orderedOut(e) {
+			continue
 		}
-		why := r.againstDue(e)
+		why, node := r.againstDue(e), entryNode(e)
 		if why == "" {
 			due = append(due, e)
 			if i := r.refused(e); i >= 0 {
@@ -153,7 +152,7 @@ func (r *reconciler) removal() bool {
 	}
 	e := slices.MinFunc(due, func(a, b MemberEntry) int { return r.refused(a) - r.refused(b) })
 	node := entryNode(e)
-	if next, _ := r.f.Self.successor(); e.ID == r.f.Self.ID {
+	if next, _ := r.heir(); e.ID == r.f.Self.ID {
 		r.change(MoveLeader, next, node, "a person removed %s, which leads", node)
 	} else {
 		r.change(RemoveMember, e, node, "ordered: a person removed %s", node)
@@ -170,10 +169,23 @@ func (r *reconciler) againstDue(e MemberEntry) string {
 	if !r.s.noted(r.f.Self, entryNode(e), r.f.LeadSince) {
 		return tooFewHeard
 	}
-	if _, found := r.f.Self.successor(); e.ID == r.f.Self.ID && !found {
-		return "it leads, and no other voter is connected that could"
+	if _, found := r.heir(); e.ID == r.f.Self.ID && !found {
+		return "it leads, and no other voter is connected that could, and is to stay"
 	}
 	return ""
+}
+
+// heir is the successor among those that nobody ordered out.
+func (r *reconciler) heir() (MemberEntry, bool) {
+	self := r.f.Self
+	self.Members = slices.DeleteFunc(slices.Clone(self.Members), r.orderedOut)
+	return self.successor()
+}
+
+// orderedOut reports whether a person removed a member. One that came later is not meant.
+func (r *reconciler) orderedOut(e MemberEntry) bool {
+	t := r.f.Disk.Seen.word(r.f.Self.ClusterID, entryNode(e))
+	return t.Removed && t.MemberID == e.ID
 }
 
 // refused is the place of a member among the removals that failed, -1 when it is not one of them.

@@ -280,6 +280,8 @@ func reconcileCases() []struct {
 		{"a removal that has just failed, and a new node", []leaderMod{tombstone("n2"), refused("n2"), othersTurn, asks}},
 		{"a removal that has just failed, another one, and a new node", []leaderMod{tombstone("n1"), tombstone("n2"), refused("n2"), othersTurn, asks}},
 		{"a removal of the leader that has just failed, and a new node", []leaderMod{tombstone("n0"), refused("n0"), othersTurn, asks}},
+		{"a removal of the leader and one of its heir", []leaderMod{tombstone("n0"), tombstone("n2")}},
+		{"a removal of all", []leaderMod{tombstone("n0"), tombstone("n1"), tombstone("n2")}},
 		{"a removal that failed, and a new node that could not be added meanwhile", []leaderMod{tombstone("n2"), refused("n2"), asks}},
 		{"a removal of a member that the node had before", []leaderMod{tombstone("n2"), edit(func(f *ChangeFacts) {
 			t := f.Disk.Seen.Tombstones["n2"]

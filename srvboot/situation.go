@@ -1,7 +1,6 @@
 package srvboot
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -113,8 +112,11 @@ func (s *situation) buried() bool {
 
 // ownWord is a person's word on this node in its cluster, as far as it knows of one.
 func (s *situation) ownWord() Tombstone {
-	seen, node := s.f.Disk.Seen, s.f.Home.Node
-	return seen.word(cmp.Or(s.clusterID(), seen.Tombstones[node].ClusterID), node)
+	t := s.f.Disk.Seen.Tombstones[s.f.Home.Node]
+	if cluster := s.clusterID(); cluster != "" && !t.isOn(cluster) || cluster == "" && !t.isIn(s.f.Home.SrvName) {
+		return Tombstone{}
+	}
+	return t
 }
 
 // memberID returns the ID that the marker or else the log gives this node.

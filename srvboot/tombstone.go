@@ -15,8 +15,10 @@ type Tombstone struct {
 	// Count is the raft index at which the word was given, or more.
 	Count   uint64 `json:"count"`
 	Removed bool   `json:"removed"`
-	// ClusterID is the cluster that the node was removed from; the word says nothing of another one, such as a later birth's.
+	// ClusterID is the cluster that the node was removed from; the word says nothing of another one, such as a later birth's. SrvName is
+	// that of the cluster.
 	ClusterID string `json:"cluster_id"`
+	SrvName   string `json:"srv_name,omitempty"`
 	// MemberID is the member that is removed or may be replaced; empty when the node had none. A later member of the node is not
 	// meant.
 	MemberID string `json:"member_id,omitempty"`
@@ -28,9 +30,12 @@ type Tombstone struct {
 const maxDate = 1 << 62
 
 // isOn reports whether a word is about a cluster, and has a date that can be.
-func (t Tombstone) isOn(cluster string) bool {
-	return t.ClusterID == cluster && t.Term < maxDate && t.Count < maxDate
-}
+func (t Tombstone) isOn(cluster string) bool { return t.ClusterID == cluster && t.dated() }
+
+// isIn reports whether a word is about whatever cluster of an srv-name.
+func (t Tombstone) isIn(srvName string) bool { return t.SrvName == srvName && t.dated() }
+
+func (t Tombstone) dated() bool { return t.Term < maxDate && t.Count < maxDate }
 
 // wordsOn are those of the tombstones that are about a cluster.
 func wordsOn(cluster string, all map[string]Tombstone) map[string]Tombstone {
@@ -79,7 +84,8 @@ func (s Seen) word(cluster, node string) Tombstone {
 // give writes a new word on a node down, as that of the own member's cluster. It is durable here when it returns true.
 func (b *Boot) give(self MemberState, node string, word Tombstone) bool {
 	last := b.disk.Seen.word(self.ClusterID, node)
-	word.ClusterID, word.Term = self.ClusterID, max(last.Term, self.Term) // what is known of the own member may be older
+	word.ClusterID, word.SrvName = self.ClusterID, b.home.SrvName
+	word.Term = max(last.Term, self.Term) // what is known of the own member may be older
 	word.Count = max(last.Count+1, self.Commit, self.Applied)
 	return b.saveTombstones(self.ClusterID, map[string]Tombstone{node: word})
 }

@@ -52,6 +52,15 @@ func (e *ExitError) WrongIdentity() bool { return e.cause == causeIdentity }
 // Removed reports that the cluster removed the member.
 func (e *ExitError) Removed() bool { return e.cause == causeRemoved }
 
+// LostLog is what raft said when its leader held an acknowledgement of entries that the log does not have (raft log.go commitTo): they were
+// there, and are lost. Empty when it said no such thing.
+func (e *ExitError) LostLog() string {
+	if strings.Contains(e.LastLog, "tocommit(") && strings.Contains(e.LastLog, "Was the raft log corrupted, truncated, or lost?") {
+		return strings.TrimPrefix(e.LastLog, "panic: ")
+	}
+	return ""
+}
+
 // obituary is called once the child is dead and its pipes are read.
 func (p *Process) obituary(waitErr error) error {
 	e := &ExitError{Status: "exit status 0", LastLog: p.lastLog.String()}

@@ -1,0 +1,48 @@
+package member
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestLostLog: a follower's data is put back from an older copy, and the leader remembers what it acknowledged since. etcd ends again and
+// again, and the follower's node hears why.
+func TestLostLog(t *testing.T) {
+	r := newRack(t, rackOptions{nodes: 3})
+	var ls []*Launcher
+	for _, n := range r.nodes {
+		ls = append(ls, r.launcher(n))
+	}
+	ps := r.startAll(ls)
+	r.awaitAll(ps)
+	state, _ := ps[0].State()
+	leader := slices.IndexFunc(r.nodes, func(n *testNode) bool { return r.ids[n.name] == state.Leader })
+	follower := (leader + 1) % 3
+	n, copied := r.nodes[follower], t.TempDir()
+	again := r.launch(n)
+	again.New = false
+
+	stopNow(t, ps[follower])
+	if err := os.CopyFS(copied, os.DirFS(n.dir)); err != nil {
+		t.Fatal(err)
+	}
+	p := r.start(ls[follower], again)
+	r.awaitAll([]*Process{p})
+	c := r.client(n) // a follower serves a put once it has it
+	for range 20 {
+		r.put(c, "k", "v")
+	}
+	stopNow(t, p)
+	if err := os.RemoveAll(n.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(n.dir, os.DirFS(copied)); err != nil {
+		t.Fatal(err)
+	}
+	e := r.awaitDeath(r.start(ls[follower], again))
+	if why := e.LostLog(); !strings.HasPrefix(why, "tocommit(") || e.Removed() || e.WrongIdentity() {
+		t.Errorf("it lost its log because of %q: %+v", why, e)
+	}
+}
