@@ -85,7 +85,6 @@ type Boot struct {
 	admission *Admission           // the last learner that this node let in
 	welcomed  map[string]time.Time // by node, since when a person lets it in
 	removed   bool                 // the member of this data ended once because its cluster removed it
-	lostLog   string               // it ended once because its log lacks entries, as it said
 }
 
 // said is what HandleState answers from: a state, and what is remembered of the others: when a member of theirs was
@@ -296,7 +295,7 @@ func (b *Boot) facts() Facts {
 	f := Facts{
 		Now: time.Now(), Home: b.home, Disk: b.disk, Run: b.run, Began: b.began, Namesake: b.namesake.Answer,
 		Peers: make(map[string]Answer, len(b.peers)), Preflight: b.preflight.failed,
-		DiskReplaced: b.o.DiskReplaced, Moved: b.o.Moved, ToldRemoved: b.removed, LostLog: b.lostLog,
+		DiskReplaced: b.o.DiskReplaced, Moved: b.o.Moved, ToldRemoved: b.removed,
 	}
 	if !b.preflight.valid && b.preflight.at.IsZero() {
 		f.Preflight = []string{"the checks have not run yet"}

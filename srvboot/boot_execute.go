@@ -125,7 +125,7 @@ func (b *Boot) stamp(nonce string, next func(device uint64) Marker) bool {
 		b.at(b.retry.until)
 		return false
 	}
-	b.disk.Identity.Index, b.disk.Identity.Term, b.disk.LastIndex, b.removed, b.lostLog = 0, 0, 0, false, ""
+	b.disk.Identity.Index, b.disk.Identity.Term, b.disk.LastIndex, b.removed = 0, 0, 0, false
 	if !b.save(next(device)) {
 		return false
 	}

@@ -1,7 +1,6 @@
 package srvboot
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,10 +115,11 @@ func (b *Boot) died() {
 		reason = err.Error()
 		var told interface {
 			Removed() bool
-			LostLog() string
+			Acknowledged() uint64
 		}
 		if errors.As(err, &told) {
-			b.removed, b.lostLog = b.removed || told.Removed(), cmp.Or(told.LostLog(), b.lostLog)
+			b.removed = b.removed || told.Removed()
+			b.acknowledged(told.Acknowledged())
 		}
 	}
 	b.member = member{}
@@ -129,6 +129,17 @@ func (b *Boot) died() {
 	b.o.Log.Error("member died", zap.String("reason", reason))
 	b.buried(reason)
 	b.gather()
+}
+
+// acknowledged remembers how far the own member came, as its leader knows: its log has less, so the disk is an older one (row 8).
+func (b *Boot) acknowledged(index uint64) {
+	if index == 0 {
+		return
+	}
+	b.disk.Identity.Index = max(b.disk.Identity.Index, index)
+	if err := b.o.Storage.SaveIndex(index, 0); err != nil {
+		b.o.Log.Error("cannot write identity.json", zap.Error(err))
+	}
 }
 
 func (b *Boot) buried(reason string) {

@@ -52,11 +52,6 @@ func ordered0(f *Facts) {
 	f.Disk.Seen.Tombstones = map[string]Tombstone{"n0": {Count: 1, Removed: true, ClusterID: g.ClusterID, MemberID: ids["n0"]}}
 }
 
-// lostLog has the own member have ended since its leader knows of more entries than it.
-func lostLog(f *Facts) {
-	f.LostLog = "tocommit(148) is out of range [lastIndex(46)]. Was the raft log corrupted, truncated, or lost?"
-}
-
 // dated gives the word on this node a date, and makes it one on no member.
 func dated(term, count uint64) mod {
 	return func(f *Facts) {
@@ -316,9 +311,7 @@ func decideCases() []struct {
 		{"8 an index beyond our log", []mod{disk(HasMember), own(Running), log50, ranAt(1, 51)}},
 		{"8 an index beyond our log, lives", []mod{disk(HasMember), own(Running), log50, ranAt(1, 51), serves}},
 		{"8 a later life of a stamped disk", []mod{disk(Stamped), own(Born), ranAt(4, 0)}},
-		{"8 etcd says that entries are lost", []mod{disk(HasMember), own(Running), lostLog}},
-		{"8 etcd says that entries are lost, lives", []mod{disk(HasMember), own(Running), lostLog, lives}},
-		{"18 etcd said that entries are lost, and they were set aside", []mod{own(Running), lostLog, lives}},
+		{"8 a learner's stub, and its leader knew more, lives", []mod{disk(Stub), own(Joining), learner, lives, func(f *Facts) { f.Disk.Identity.Index = 51 }}},
 		{"8 only etcd/ is older", []mod{disk(HasMember), own(Running), log50, func(f *Facts) { f.Disk.Identity.Index = 51 }}},
 		{"8 only etcd/ is older, a single member", []mod{disk(HasMember), alone, own(Running), log50, func(f *Facts) { f.Disk.Identity.Index = 51 }}},
 		{"8 a run long ago that is not in the chain", []mod{disk(HasMember), own(Running), longChain, func(f *Facts) {

@@ -45,8 +45,9 @@ func (d *Disk) BeginLife(nonce func() string, machine string) (Identity, error) 
 	return id, nil
 }
 
-// SaveIndex remembers the highest applied raft index and term that this node has seen itself reach. Lower ones change
-// nothing: a log that ends before them has been rolled back. Stamp forgets both, since it begins a new log.
+// SaveIndex remembers the highest raft index and term that this node has seen itself reach: applied, or acknowledged as its
+// leader knows. Lower ones change nothing: a log that ends before them has been rolled back. Stamp forgets both, since it
+// begins a new log.
 func (d *Disk) SaveIndex(index, term uint64) error {
 	return d.updateIdentity(func(id *Identity) bool {
 		if index <= id.Index && term <= id.Term {

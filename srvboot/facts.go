@@ -115,8 +115,6 @@ type Facts struct {
 	Namesake Answer
 	// ToldRemoved says that the own member ended because its cluster removed it.
 	ToldRemoved bool
-	// LostLog is what the own member said when it ended since its log lacks entries that it has acknowledged; empty if it did not.
-	LostLog string
 	// Preflight lists the failed checks that stand in the way of a start.
 	Preflight []string
 	// DiskReplaced is the operator's word that a missing or different etcd device is meant.

@@ -168,9 +168,9 @@ func (n *simNode) logs(index uint64) {
 
 type errSimRemoved struct{}
 
-func (errSimRemoved) Error() string   { return "the member was removed from its cluster" }
-func (errSimRemoved) Removed() bool   { return true }
-func (errSimRemoved) LostLog() string { return "" }
+func (errSimRemoved) Error() string        { return "the member was removed from its cluster" }
+func (errSimRemoved) Removed() bool        { return true }
+func (errSimRemoved) Acknowledged() uint64 { return 0 }
 
 func (m *simMember) Done() <-chan struct{}    { return m.done }
 func (m *simMember) Changed() <-chan struct{} { return m.changed }

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -283,11 +284,42 @@ func TestIndexIsRememberedLate(t *testing.T) {
 	})
 }
 
-// errSimLostLog is what a member ends with whose leader remembers more of it.
-type errSimLostLog struct{ errSimRemoved }
+// errSimLostLog is what a member ends with whose leader remembers more of it, up to an index.
+type errSimLostLog uint64
 
-func (errSimLostLog) Removed() bool   { return false }
-func (errSimLostLog) LostLog() string { return "tocommit(9) is out of range [lastIndex(5)]" }
+func (errSimLostLog) Error() string          { return "the log lacks entries" }
+func (errSimLostLog) Removed() bool          { return false }
+func (e errSimLostLog) Acknowledged() uint64 { return uint64(e) }
+
+// TestLogThatLacksEntriesIsPutBack: nobody serves, so the node waits, in its next run as well, until the latest disk is back.
+func TestLogThatLacksEntriesIsPutBack(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.mu.Lock()
+		m := r.nodes["n2"].run
+		r.mu.Unlock()
+		d := r.nodes["n2"].disk
+		latest := d.id.Index + 100
+		r.stop("n0", "n1")
+		time.Sleep(FreshFor + time.Second) // their last answers said that they serve
+		m.end(errSimLostLog(latest))
+		waits := func() bool { p := r.nodes["n2"].report().Plan; return p.Row == 8 && p.Action == Wait }
+		r.within(30*time.Second, "n2 waits", waits)
+		r.stop("n2")
+		r.start("n2")
+		r.within(30*time.Second, "n2 waits again", waits)
+		d.mu.Lock()
+		d.wal.index = latest
+		d.mu.Unlock()
+		r.within(5*time.Second, "n2 sees its latest disk", func() bool { return !waits() })
+		r.start("n0", "n1")
+		r.within(30*time.Second, "all vote", r.votersAre("n0", "n1", "n2"))
+		if got := r.removed(); len(got) != 0 || len(d.aside) != 0 {
+			t.Errorf("removed %+v, set aside %v", got, d.aside)
+		}
+	})
+}
 
 // TestLogThatLacksEntries: nobody has written down yet that the member ran beyond its older disk, but etcd proves it. The node is replaced.
 func TestLogThatLacksEntries(t *testing.T) {
@@ -297,14 +329,19 @@ func TestLogThatLacksEntries(t *testing.T) {
 		r.mu.Lock()
 		m := r.nodes["n2"].run
 		r.mu.Unlock()
-		m.end(errSimLostLog{})
+		m.end(errSimLostLog(1 << 40))
 		r.within(time.Minute, "n2 votes again", func() bool { return len(r.removed()) == 1 && r.votersAre("n0", "n1", "n2")() })
 		if d := r.nodes["n2"].disk; len(d.aside) != 1 {
 			t.Errorf("set aside: %v", d.aside)
 		}
 		r.settled()
-		if got := r.removed(); len(got) != 1 {
-			t.Errorf("removed %+v", got)
+		r.mu.Lock()
+		m = r.nodes["n2"].run
+		r.mu.Unlock()
+		m.end(errors.New("out of memory")) // the new member's data lacks nothing
+		r.settled()
+		if got := r.removed(); len(got) != 1 || !r.votersAre("n0", "n1", "n2")() {
+			t.Errorf("removed %+v\n%s", got, r.dump())
 		}
 	})
 }

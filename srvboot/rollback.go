@@ -77,11 +77,8 @@ func (s *situation) rolledBack() string {
 	if !ran && data != Stamped && data != Stub && (data != None || s.phase != Accepted) || own.memberID == "" && !ran {
 		return ""
 	}
-	if i := s.f.Disk.Identity.Index; ran && i > own.reached {
+	if i := s.f.Disk.Identity.Index; (ran || data == Stub) && i > own.reached {
 		return fmt.Sprintf("identity.json remembers index %d, and this log ends at %d", i, own.reached)
-	}
-	if ran && s.f.LostLog != "" {
-		return "its leader has more of its entries, and so etcd said: " + s.f.LostLog
 	}
 	for _, a := range s.fresh {
 		see, ok := a.State.Seen[s.f.Home.Node]

@@ -20,7 +20,7 @@ type Storage interface {
 	Facts() (DiskFacts, error)
 	SaveMarker(m Marker) error
 	SaveSeen(s Seen) error
-	// SaveIndex remembers the highest applied index and term that the own member reached; it never goes back.
+	// SaveIndex remembers the highest index and term that the own member reached; it never goes back.
 	SaveIndex(index, term uint64) error
 	// Settle forgets Identity.MovedFrom: this machine is the node's from here on.
 	Settle() error

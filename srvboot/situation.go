@@ -113,7 +113,7 @@ func (s *situation) buried() bool {
 // ownWord is a person's word on this node in its cluster, as far as it knows of one.
 func (s *situation) ownWord() Tombstone {
 	t := s.f.Disk.Seen.Tombstones[s.f.Home.Node]
-	if cluster := s.clusterID(); cluster != "" && !t.isOn(cluster) || cluster == "" && !t.isIn(s.f.Home.SrvName) {
+	if cluster := s.clusterID(); cluster != "" && !t.isOn(cluster) || cluster == "" && !(t.isIn(s.f.Home.SrvName) && t.dated()) {
 		return Tombstone{}
 	}
 	return t

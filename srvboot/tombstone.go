@@ -32,8 +32,8 @@ const maxDate = 1 << 62
 // isOn reports whether a word is about a cluster, and has a date that can be.
 func (t Tombstone) isOn(cluster string) bool { return t.ClusterID == cluster && t.dated() }
 
-// isIn reports whether a word is about whatever cluster of an srv-name.
-func (t Tombstone) isIn(srvName string) bool { return t.SrvName == srvName && t.dated() }
+// isIn reports whether a word is about whatever cluster of an srv-name. It speaks of an earlier life, whatever its date.
+func (t Tombstone) isIn(srvName string) bool { return t.SrvName == srvName }
 
 func (t Tombstone) dated() bool { return t.Term < maxDate && t.Count < maxDate }
 

@@ -3,7 +3,6 @@ package member
 import (
 	"os"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -42,7 +41,21 @@ func TestLostLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := r.awaitDeath(r.start(ls[follower], again))
-	if why := e.LostLog(); !strings.HasPrefix(why, "tocommit(") || e.Removed() || e.WrongIdentity() {
-		t.Errorf("it lost its log because of %q: %+v", why, e)
+	if i := e.Acknowledged(); i < 20 || e.Removed() || e.WrongIdentity() {
+		t.Errorf("it had acknowledged index %d: %+v", i, e)
+	}
+}
+
+func TestAcknowledged(t *testing.T) {
+	for line, want := range map[string]uint64{
+		"panic: tocommit(148) is out of range [lastIndex(46)]. Was the raft log corrupted, truncated, or lost?": 148,
+		"tocommit(9) is out of range [lastIndex(0)]. Was the raft log corrupted, truncated, or lost?":           9,
+		"tocommit(-1) is out of range [lastIndex(0)]":                                                           0,
+		"panic: need non-empty snapshot":                                                                        0,
+		"":                                                                                                      0,
+	} {
+		if got := (&ExitError{LastLog: line}).Acknowledged(); got != want {
+			t.Errorf("%q: %d, want %d", line, got, want)
+		}
 	}
 }

@@ -52,13 +52,14 @@ func (e *ExitError) WrongIdentity() bool { return e.cause == causeIdentity }
 // Removed reports that the cluster removed the member.
 func (e *ExitError) Removed() bool { return e.cause == causeRemoved }
 
-// LostLog is what raft said when its leader held an acknowledgement of entries that the log does not have (raft log.go commitTo): they were
-// there, and are lost. Empty when it said no such thing.
-func (e *ExitError) LostLog() string {
-	if strings.Contains(e.LastLog, "tocommit(") && strings.Contains(e.LastLog, "Was the raft log corrupted, truncated, or lost?") {
-		return strings.TrimPrefix(e.LastLog, "panic: ")
+// Acknowledged is the raft index up to which the leader had the member's acknowledgement, if the member ended since its log has less (raft
+// log.go commitTo): entries were there, and are lost. Zero when it ended otherwise.
+func (e *ExitError) Acknowledged() (index uint64) {
+	_, said, _ := strings.Cut(e.LastLog, "tocommit(")
+	if _, err := fmt.Sscanf(said, "%d) is out of range [lastIndex(", &index); err != nil {
+		return 0
 	}
-	return ""
+	return index
 }
 
 // obituary is called once the child is dead and its pipes are read.
