@@ -186,7 +186,8 @@ func rowRemoved(s *situation) (Plan, bool) {
 	}
 	// A learner has promised nothing, and its successor at this node's URL may have been added for this node.
 	learner := s.marker.Learner && s.phase != Removed && !s.buried() && ran
-	if own := s.memberID(); listed && own != "" && e.ID != own && !(learner && e.IsLearner) {
+	// A learner there may have been added for the last run of this node, and has no vote: the claim says that it is not here.
+	if own := s.memberID(); listed && own != "" && e.ID != own && !e.IsLearner {
 		return refuse(7, "if that member is on another machine, give this one a name of its own; if its data is lost: etcd-dns member remove "+
 			s.f.Home.Node+", then "+hint+s.f.Home.Node, "%s is the peer URL of member %s now, this node was member %s",
 			s.f.Home.peerURL(), e.ID, s.memberID())

@@ -260,6 +260,22 @@ func TestRemovalIsTakenBackWhileTheNodeIsAway(t *testing.T) {
 	}
 }
 
+// TestRemovedNodeStartsAgainWhileItIsLetIn: the learner was added for the run that asked, and another one finds it.
+func TestRemovedNodeStartsAgainWhileItIsLetIn(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.order(Order{Op: OrderRemove, Node: "n2"})
+		r.within(30*time.Second, "n2 asks", func() bool { c := r.nodes["n2"].report().State.Claim; return c != nil && c.Retired })
+		time.Sleep(2 * time.Second) // so that n0 hears
+		r.stop("n2")
+		r.order(Order{Op: OrderAdd, Node: "n2"})
+		r.within(3*time.Second, "n2 is a learner", func() bool { _, l := r.members(); return len(l) == 1 })
+		r.start("n2")
+		r.within(30*time.Second, "n2 votes", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
 // TestWordOfNoDate: a damaged file has a word that none could be later than. It counts nowhere.
 func TestWordOfNoDate(t *testing.T) {
 	inRack(t, 3, func(r *rack) {
