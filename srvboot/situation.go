@@ -112,11 +112,14 @@ func (s *situation) buried() bool {
 
 // ownWord is a person's word on this node in its cluster, as far as it knows of one.
 func (s *situation) ownWord() Tombstone {
-	t := s.f.Disk.Seen.Tombstones[s.f.Home.Node]
-	if cluster := s.clusterID(); cluster != "" && !t.isOn(cluster) || cluster == "" && !(t.isIn(s.f.Home.SrvName) && t.dated()) {
-		return Tombstone{}
+	seen, node := s.f.Disk.Seen, s.f.Home.Node
+	if cluster := s.clusterID(); cluster != "" {
+		return seen.word(cluster, node)
 	}
-	return t
+	if t := seen.Tombstones[node]; t.isIn(s.f.Home.SrvName) && t.dated() {
+		return t
+	}
+	return Tombstone{}
 }
 
 // memberID returns the ID that the marker or else the log gives this node.
