@@ -263,6 +263,26 @@ func reconcileCases() []struct {
 			f.NotBefore, f.Welcomed = map[string]time.Time{"n3": decideNow.Add(19 * time.Second)}, []string{"n3"}
 		})}},
 		{"a new node, and a voter waits to be replaced until the members have settled", []leaderMod{lost("n2", 60), asks, changed(settleFor - time.Second)}},
+		{"a new node, and too few voters were asked since this one leads", []leaderMod{asks, edit(func(f *ChangeFacts) { f.LeadSince = decideNow.Add(time.Nanosecond) })}},
+		{"a new node, and one of two voters was asked since this one leads", []leaderMod{asks, edit(func(f *ChangeFacts) {
+			f.LeadSince = decideNow.Add(time.Nanosecond)
+			a := f.Peers["n1"]
+			a.Asked = f.LeadSince
+			f.Peers["n1"] = a
+		})}},
+		{"a new node, and the voters' nodes have a word on it that is not written down here", []leaderMod{asks, edit(func(f *ChangeFacts) {
+			g, _ := caseGenesis()
+			for _, n := range []string{"n1", "n2"} {
+				theirs(n, func(s *State) {
+					s.Tombstones = map[string]Tombstone{"n3": {Count: 1, Removed: true, ClusterID: g.ClusterID}}
+				})(&f.Facts)
+			}
+		})}},
+		{"a new node, and the others' nodes do not say that their members run", []leaderMod{asks, edit(func(f *ChangeFacts) {
+			for _, n := range []string{"n1", "n2"} {
+				theirs(n, func(s *State) { s.Member = nil })(&f.Facts)
+			}
+		})}},
 		{"a new node without a line", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial(simNames(3)...) })}},
 		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
 		{"a new node, a voter is down", []leaderMod{asks, edit(func(f *ChangeFacts) { f.links(ids["n2"]).Quiet = 1 })}},

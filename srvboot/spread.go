@@ -89,3 +89,20 @@ func (s *situation) noted(self MemberState, node string, after time.Time) bool {
 	}
 	return have >= quorum(voters)
 }
+
+// heardOf reports whether a quorum of the voters have said, when they were asked after some time, what people ordered for a node, and this
+// one has written it down. A word that a quorum noted before is then known here, whoever led when it was given.
+func (s *situation) heardOf(self MemberState, node string, after time.Time) bool {
+	heard := 0
+	for _, e := range self.Members {
+		says := func(a Answer) bool {
+			m, word := a.State.Member, a.State.Tombstones[node]
+			return m != nil && m.ID == e.ID && !a.Asked.Before(after) &&
+				!(word.isOn(self.ClusterID) && word.after(s.f.Disk.Seen.word(self.ClusterID, node)))
+		}
+		if !e.IsLearner && (e.ID == self.ID || slices.ContainsFunc(s.fresh, says)) {
+			heard++
+		}
+	}
+	return heard >= quorum(voters(self.Members))
+}
