@@ -82,7 +82,8 @@ func (g *Gossip) config(t *transport) *memberlist.Config {
 
 	c.ProbeInterval, c.ProbeTimeout = timing.Probe, timing.ProbeTimeout
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = timing.Suspicion, timing.SuspicionMax
-	c.GossipInterval, c.RetransmitMult = timing.Gossip, timing.Retransmit
+	c.AwarenessMaxMultiplier = maxSlowdown
+	c.GossipInterval, c.GossipNodes, c.RetransmitMult = timing.Gossip, gossipNodes, timing.Retransmit
 	c.PushPullInterval, c.TCPTimeout = timing.PushPull, timing.Stream
 	c.GossipToTheDeadTime = timing.Forget
 
@@ -90,6 +91,15 @@ func (g *Gossip) config(t *transport) *memberlist.Config {
 	c.LogOutput = newLogBridge(g.o.Log)
 	return c
 }
+
+const (
+	// maxSlowdown is how many times its probe interval a node takes at most that finds itself slow. memberlist's 8 would have it miss a
+	// death for seconds after it was cut off itself; a false verdict costs a question here.
+	maxSlowdown = 2
+	// gossipNodes is to how many nodes news go in one round. memberlist's 3 may all be dead where a node has ended a few times within
+	// Timing.Forget, and news be lost.
+	gossipNodes = 10
+)
 
 // protocolVersion of memberlist is pinned: a node that cannot speak it is refused, so that none can make the others
 // disagree about versions.

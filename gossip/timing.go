@@ -9,8 +9,7 @@ import (
 // the three that are measured; docs/design/gossip.md says what each value costs.
 type Timing struct {
 	// Probe is the time between two probes that a node sends, each to another node in turn, and how long it waits for the
-	// answer before it calls that node suspect. A node that notices that it is slow itself makes it up to eight times as
-	// long.
+	// answer before it calls that node suspect. A node that notices that it is slow itself makes it twice as long.
 	Probe time.Duration
 	// ProbeTimeout is how long a probe waits before it tries TCP and other nodes' help as well, and how long a helper waits
 	// before it says no: more than a round trip. Twice that and a round trip have to fit into Probe, or a node hears the no
@@ -21,8 +20,8 @@ type Timing struct {
 	Suspicion int
 	// SuspicionMax times that is how long it has while no second witness confirms.
 	SuspicionMax int
-	// Gossip is the time between two rounds of passing news on, each to three nodes; a piece of news is passed on
-	// Retransmit times (from ten nodes on twice that).
+	// Gossip is the time between two rounds of passing news on, each to ten nodes, of which many may be dead; a piece of news is
+	// passed on Retransmit times (from ten living nodes on twice that).
 	Gossip     time.Duration
 	Retransmit int
 	// PushPull is the time after which a node compares everything with one other node, over TCP, and Stream how long a TCP
@@ -38,8 +37,8 @@ type Timing struct {
 // Rack is the Timing for nodes at most a few milliseconds apart.
 func Rack() Timing {
 	return Timing{
-		Probe: 200 * time.Millisecond, ProbeTimeout: 80 * time.Millisecond, Suspicion: 3, SuspicionMax: 6,
-		Gossip: 50 * time.Millisecond, Retransmit: 6, PushPull: 5 * time.Second, Stream: 3 * time.Second,
+		Probe: 200 * time.Millisecond, ProbeTimeout: 60 * time.Millisecond, Suspicion: 3, SuspicionMax: 6,
+		Gossip: 50 * time.Millisecond, Retransmit: 40, PushPull: 5 * time.Second, Stream: 3 * time.Second,
 		Forget: 30 * time.Second, Rejoin: 10 * time.Second,
 	}
 }
