@@ -175,3 +175,34 @@ func TestMemberFlaps(t *testing.T) {
 		}
 	}
 }
+
+// TestGossipBlocked: a firewall keeps gossip apart and nothing else. Nodes that go on answering stay in the client records of all, each
+// tells its operator, and a crash is found all the same.
+func TestGossipBlocked(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	clients := Question{l.service("client"), dns.TypeSRV}
+	l.blockGossip(true)
+	for _, n := range l.Names() {
+		l.WaitStatus(n, "warnings", "gossip does not reach it")
+	}
+	l.Holds("all are in the answers", 5*time.Second, func() error { return l.allSay(l.Names(), clients, l.complete("client")) })
+	l.Kill("infra2")
+	l.Wait("infra2 is out", healthyLimit, func() error {
+		return l.allSay([]string{"infra0", "infra1"}, clients, l.targets("client", "infra0", "infra1"))
+	})
+	l.blockGossip(false)
+	l.Start("infra2")
+	l.WaitHealthy()
+	l.Wait("gossip meets again", healthyLimit, l.Gossips)
+}
+
+// blockGossip loses what is sent to the port of gossip.
+func (l *Lab) blockGossip(dead bool) {
+	l.t.Helper()
+	for _, n := range l.Names() {
+		for _, transport := range []string{"udp", "tcp"} {
+			l.setPort(n, transport, 2388, dead)
+		}
+	}
+}

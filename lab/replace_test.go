@@ -294,8 +294,11 @@ func TestMemberCommands(t *testing.T) {
 	// One voter is a quorum of itself; none is not.
 	l.Wait("a removal down to one", healthyLimit, func() error { return l.Tool(rest[0], "member", "remove", rest[1]).Err() })
 	l.voters(rest[0])
-	if r := l.Tool(rest[0], "member", "remove", rest[0]); r.Code != 1 || !strings.Contains(r.Stderr, "last voter") {
-		t.Errorf("the last voter: %v", r)
+	for _, force := range [][]string{nil, {"--force"}} {
+		r := l.Tool(rest[0], append([]string{"member", "remove", rest[0]}, force...)...)
+		if r.Code != 1 || !strings.Contains(r.Stderr, "last voter") || strings.Contains(r.Stderr, "--force") {
+			t.Errorf("the last voter, %v: %v", force, r)
+		}
 	}
 	l.Get("kept", "1")
 	for _, n := range []string{leader, rest[1]} {

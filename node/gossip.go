@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/etcd-dns/etcd-dns/gossip"
+	"github.com/etcd-dns/etcd-dns/srvboot"
 	"github.com/etcd-dns/etcd-dns/zone"
 )
 
@@ -176,6 +177,14 @@ func (r *rumor) watch(ctx context.Context, g *gossiping) {
 type heardSay struct {
 	what   string
 	serial uint32
+}
+
+// gossipWarnings name who is reached at the admin port alone.
+func (n *Node) gossipWarnings(rep srvboot.Report) (out []string) {
+	for _, name := range n.hear(rep, time.Now()).apart() {
+		out = append(out, fmt.Sprintf("%s answers, and gossip does not reach it, so that its crash would be noticed late: open port %d, UDP and TCP, between the nodes", name, n.options().GossipPort))
+	}
+	return out
 }
 
 // isBehind reports whether this node's zone is not, or not yet, what a node says that it serves. Several make a serial each when a

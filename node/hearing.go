@@ -13,6 +13,10 @@ import (
 // every second, so this forgives two lost answers.
 const staleAnswer = 2500 * time.Millisecond
 
+// lostFor is how long gossip may miss a node that answers before that is told: longer than a node needs to be back after a pause or a cut
+// (gossip.Timing, Rejoin).
+const lostFor = 20 * time.Second
+
 // hearing is what a node judges by, at one moment, whose members serve clients.
 type hearing struct {
 	self   string
@@ -41,7 +45,7 @@ func (n *Node) hear(rep srvboot.Report, now time.Time) hearing {
 	return hearing{self: n.name, report: rep, peers: n.rumor.Peers(), now: now, held: n.publisher.held.Load().wait > 0}
 }
 
-// judge says whether a node's member answers clients now. The node's own fresh answer decides, and gossip's verdict that it is
+// judge says whether a node's member answers clients now. The node's own fresh answer decides, and gossip's later verdict that it is
 // gone comes before that. Without such an answer another node's word counts, for one lost link must not make two client sets:
 // its word of what it heard itself (State.Heard), never of what it was told, so that no circle of nodes keeps a dead member
 // alive. That is one hop, enough for the one link.
@@ -66,7 +70,7 @@ func (h hearing) direct(name string) verdict {
 	switch {
 	case !a.Fresh(h.now, staleAnswer):
 		return unheard
-	case h.isGone(name, a.State.Gossip):
+	case h.isGone(a):
 		return silent
 	}
 	return word(a.State.Member, a.State.Member != nil && a.State.Member.HeldOut)
@@ -100,19 +104,33 @@ func (h hearing) heard() (out []string) {
 // answers are the fresh ones of other nodes that are not gone.
 func (h hearing) answers() (out []srvboot.Answer) {
 	for name, a := range h.report.Answers {
-		if name != h.self && a.Fresh(h.now, staleAnswer) && !h.isGone(name, a.State.Gossip) {
+		if name != h.self && a.Fresh(h.now, staleAnswer) && !h.isGone(a) {
 			out = append(out, a)
 		}
 	}
 	return out
 }
 
-// isGone reports whether that run of a node is gone by the verdict of gossip. It is false for runs that gossip never met:
-// where a firewall keeps gossip apart, the admin port alone decides.
-func (h hearing) isGone(name, boot string) bool {
+// isGone reports whether the run that gave an answer is gone by a verdict of gossip that came after it was asked. Where a firewall keeps gossip
+// apart the admin port decides: gossip never met that run, or it goes on answering.
+func (h hearing) isGone(a srvboot.Answer) bool {
 	return slices.ContainsFunc(h.peers, func(p gossip.Peer) bool {
-		return p.Name == name && p.Boot == boot && p.Status != gossip.Alive
+		return p.Name == a.Node && p.Boot == a.State.Gossip && p.Status != gossip.Alive && !a.Asked.After(p.Since)
 	})
+}
+
+// apart are the nodes that go on answering long after gossip lost them, sorted.
+func (h hearing) apart() (out []string) {
+	for _, name := range slices.Sorted(maps.Keys(h.report.Answers)) {
+		a := h.report.Answers[name]
+		lost := func(p gossip.Peer) bool {
+			return p.Name == name && p.Boot == a.State.Gossip && p.Status == gossip.Dead && a.Asked.Sub(p.Since) > lostFor
+		}
+		if name != h.self && a.Fresh(h.now, staleAnswer) && slices.ContainsFunc(h.peers, lost) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // allGone reports whether gossip knows runs of a node, and every one of them is gone.

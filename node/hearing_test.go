@@ -12,12 +12,18 @@ import (
 
 // answered is an answer of a node's run "NODE-1", whose member says that, and which heard those.
 func answered(node string, at time.Time, m *srvboot.MemberState, heard ...string) srvboot.Answer {
-	return srvboot.Answer{Node: node, At: at, State: srvboot.State{Node: node, Gossip: node + "-1", Member: m, Heard: heard}}
+	return srvboot.Answer{Node: node, At: at, Asked: at, State: srvboot.State{Node: node, Gossip: node + "-1", Member: m, Heard: heard}}
 }
 
-// run is what gossip says of a node's run.
+// run is what gossip says of a node's run, since now.
 func run(node, boot string, s gossip.Status) gossip.Peer {
-	return gossip.Peer{Record: gossip.Record{Name: node, Boot: node + boot}, Status: s}
+	return gossip.Peer{Record: gossip.Record{Name: node, Boot: node + boot}, Status: s, Since: time.Now()}
+}
+
+// earlier is what gossip has said for a minute.
+func earlier(p gossip.Peer) gossip.Peer {
+	p.Since = p.Since.Add(-time.Minute)
+	return p
 }
 
 var up = &srvboot.MemberState{Serving: true}
@@ -45,6 +51,7 @@ func TestJudge(t *testing.T) {
 		"alive":             {[]gossip.Peer{run("b", "-1", gossip.Alive)}, false, false},
 		"dead":              {[]gossip.Peer{run("b", "-1", gossip.Dead)}, true, true},
 		"left":              {[]gossip.Peer{run("b", "-1", gossip.Left)}, true, true},
+		"dead for long":     {[]gossip.Peer{earlier(run("b", "-1", gossip.Dead))}, false, true},
 		"restarted":         {[]gossip.Peer{run("b", "-1", gossip.Dead), run("b", "-2", gossip.Alive)}, true, false},
 		"restarted, dead":   {[]gossip.Peer{run("b", "-0", gossip.Dead), run("b", "-1", gossip.Left)}, true, true},
 		"an earlier dead":   {[]gossip.Peer{run("b", "-0", gossip.Dead), run("b", "-1", gossip.Alive)}, false, false},
@@ -136,6 +143,36 @@ func TestWhatWasHeardAges(t *testing.T) {
 	for after, want := range map[time.Duration]int{0: 1, staleAnswer: 1, staleAnswer + 1: 0} {
 		if clients, heard := p.tell(now.Add(after)); len(clients) != 1 || len(heard) != want {
 			t.Errorf("after %v: %v, %v", after, clients, heard)
+		}
+	}
+}
+
+// A node that answers although gossip has missed it for long is told of; one that is missed for a moment, that has left or that is silent is not.
+func TestApart(t *testing.T) {
+	now := time.Now()
+	at := func(p gossip.Peer, since time.Duration) gossip.Peer {
+		p.Since = now.Add(-since)
+		return p
+	}
+	dead := run("b", "-1", gossip.Dead)
+	for _, c := range []struct {
+		name   string
+		answer time.Time
+		peers  []gossip.Peer
+		want   bool
+	}{
+		{"long dead", now, []gossip.Peer{at(dead, lostFor+1)}, true},
+		{"not so long", now, []gossip.Peer{at(dead, lostFor)}, false},
+		{"long dead, and silent", now.Add(-staleAnswer - 1), []gossip.Peer{at(dead, time.Hour)}, false},
+		{"asked before it was dead for so long", now.Add(-time.Second), []gossip.Peer{at(dead, lostFor+1)}, false},
+		{"left", now, []gossip.Peer{at(run("b", "-1", gossip.Left), time.Hour)}, false},
+		{"alive", now, []gossip.Peer{at(run("b", "-1", gossip.Alive), time.Hour)}, false},
+		{"an earlier run is dead", now, []gossip.Peer{at(run("b", "-0", gossip.Dead), time.Hour), run("b", "-1", gossip.Alive)}, false},
+		{"never met", now, nil, false},
+	} {
+		h := hearing{self: "a", now: now, peers: c.peers, report: srvboot.Report{Answers: map[string]srvboot.Answer{"b": answered("b", c.answer, up)}}}
+		if got := slices.Equal(h.apart(), []string{"b"}); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
 }

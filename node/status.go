@@ -128,7 +128,7 @@ func (n *Node) Status() Status {
 	o, rep := n.options(), n.report()
 	s := Status{
 		Format: StatusFormat, Version: n.config.Version, Node: n.name, Domain: o.Domain, SrvName: n.line.Cluster, Bundle: n.bundle.ID(), BundleGeneration: n.latest.Load().Generation(),
-		Problems: []string{}, Warnings: append([]string{}, slices.Concat(o.Warnings, n.bundleWarnings(rep), n.places.conflicts(o), n.transfers.warnings(time.Now()))...), Plan: n.plan(rep), Phase: rep.State.Phase,
+		Problems: []string{}, Warnings: append([]string{}, slices.Concat(o.Warnings, n.bundleWarnings(rep), n.places.conflicts(o), n.transfers.warnings(time.Now()), n.gossipWarnings(rep))...), Plan: n.plan(rep), Phase: rep.State.Phase,
 		Deaths: append([]srvboot.Death{}, rep.Deaths...), Certificates: certStatus(n.certs.Status()), Corefile: o.Corefile, CorefileError: n.corefileError(),
 		Nodes: n.nodeStatus(o, rep, n.line.Cluster), Others: n.otherStatus(o, rep), Members: n.memberStatus(rep), Zone: n.zoneStatus(), Secondaries: n.transfers.notifier.Status(),
 		DNSSEC: n.dnssec.status(), Fronts: n.fronts.status(), Health: noMember,

@@ -47,7 +47,7 @@ func (b *Boot) tend(now time.Time) {
 	if !slices.Equal(list, b.steward.list) {
 		b.steward.list, b.steward.since, b.steward.from = list, now, nil
 	}
-	if self.Leader == "" || self.Leader != self.ID {
+	if self.Hung || self.Leader == "" || self.Leader != self.ID {
 		b.steward = b.steward.rests()
 		return
 	}

@@ -232,7 +232,7 @@ func (s *situation) hintOlder() string {
 	if len(s.electorate()) < 2 {
 		return "put the latest etcd/ back; to go on from the older data: rm identity.json in the data directory"
 	}
-	return "put the latest disk back, or start the other members: etcd-dns status"
+	return "put the latest disk back, or start the other members; if the latest disk of a majority is lost, " + restoreBackup
 }
 
 // rowMember is row 9: data that nothing speaks against is restarted, whether or not anybody else answers.

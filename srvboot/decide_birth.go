@@ -104,10 +104,13 @@ func (s *situation) birthBlocked(row int) (Plan, bool) {
 	return Plan{}, false
 }
 
-const hintRestore = "for a new cluster, make a new bundle: etcd-dns init; for the old one, restore a backup: etcd-dns etcdutl snapshot restore"
+const hintRestore = "for a new cluster, make a new bundle: etcd-dns init; for the old one, " + restoreBackup
+
+// restoreBackup leads out where a majority of the disks is lost.
+const restoreBackup = "restore a backup on every node as in docs/operations.md, A cluster that lost its quorum: etcd-dns etcdutl snapshot restore"
 
 // hintPermit is for blank nodes that are late: nobody but a person knows whether they are new or were wiped.
-const hintPermit = "if this cluster is new: etcd-dns recover birth --new; if it has lived before, restore a backup: etcd-dns etcdutl snapshot restore"
+const hintPermit = "if this cluster is new: etcd-dns recover birth --new; if it has lived before, " + restoreBackup
 
 func ownGround(s *situation) (Plan, bool) {
 	if s.f.Disk.Volatile == "" || s.f.Home.Ephemeral || s.phase != Fresh {
@@ -189,9 +192,11 @@ func (s *situation) whySilent(node string) string {
 	return ""
 }
 
+// othersEvidence looks at all who cannot name a birth. One that was removed while it was blank knows of a cluster, and has accepted no genesis.
 func othersEvidence(s *situation) (Plan, bool) {
 	for _, a := range s.fresh {
-		if a.State.Phase.rank() == 0 && len(a.State.Evidence) > 0 && !s.isExcused(a.Node) {
+		nameless := a.State.Phase.rank() == 0 || !a.State.Phase.unborn() && a.State.Accepted == nil
+		if nameless && len(a.State.Evidence) > 0 && !s.isExcused(a.Node) {
 			return wait(0, "%s speaks of an earlier life: %s", a.Node, strings.Join(a.State.Evidence, ", ")).
 				hint(hintRestore).waitsFor(a.Node), true
 		}

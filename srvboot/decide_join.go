@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-const hintNobodyServes = "start the other members; if a majority of them is lost, restore a snapshot: etcd-dns etcdutl snapshot restore"
+const hintNobodyServes = "start the other members; if a majority of them is lost, " + restoreBackup
 
 // rowJoin stands for rows 16 to 19: this node may not start under an ID whose votes it may have lost, so it needs a new
 // one. Who gives it one is for the leader's node to decide (Reconcile).

@@ -399,6 +399,7 @@ func decideCases() []struct {
 		{"15 another bundle", []mod{theirs("n2", func(s *State) { s.Bundle = "b2" })}},
 		{"15 another srv-name", []mod{theirs("n2", func(s *State) { s.SrvName = "foo" })}},
 		{"15 evidence there", []mod{theirs("n2", func(s *State) { s.Evidence = []string{"snapshots/"} })}},
+		{"15 evidence there, of a node that was removed while it was blank", []mod{theirs("n2", func(s *State) { s.Phase, s.Evidence = Removed, []string{"genesis.json: phase removed"} })}},
 		{"15 evidence here", []mod{func(f *Facts) { f.Disk.Evidence = []string{"etcd.set-aside-1"} }}},
 		{"15 permission over", []mod{func(f *Facts) { f.Now = f.Home.BirthUntil.Add(24 * time.Hour) }}},
 		{"15 permission over, a person permits", []mod{own(Fresh), func(f *Facts) {

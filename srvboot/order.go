@@ -68,6 +68,7 @@ func (b *Boot) HandleOrder(ctx context.Context, o Order) (OrderReply, error) {
 // ordered answers once, now or when the step that it takes has ended.
 func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 	self, ok := b.member.state()
+	ok = ok && !self.Hung // another one may lead by now
 	switch {
 	case o.Format > Format:
 		reply(OrderReply{Text: fmt.Sprintf("%s reads format %d, the order has %d", b.home.Node, Format, o.Format), Hint: "upgrade every node first"})

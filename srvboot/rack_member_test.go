@@ -233,6 +233,9 @@ func (m *simMember) State() (MemberState, bool) {
 	if !m.ready {
 		return MemberState{}, false
 	}
+	if last, hung := r.hung[m.n.name]; hung {
+		return last, true
+	}
 	c := r.clusters[m.cluster]
 	_, leader := r.up(m.cluster)
 	own, _ := c.has(m.id)

@@ -75,17 +75,33 @@ func TestNewcomerDoesNotHearTheLeader(t *testing.T) {
 	})
 }
 
-// A person keeps a node out that has no member. Whoever leads next knows.
+// A person keeps a node out that has no member. Whoever leads next knows, also when it was not among those who noted that: it waits until it
+// has asked as many as are a quorum.
 func TestKeptOutOutlivesItsLeader(t *testing.T) {
 	inRack(t, 5, func(r *rack) {
 		born5(r)
 		r.grow()
+		r.mu.Lock()
+		for _, n := range []string{"n0", "n2", "n3", "n4"} {
+			r.cut[[2]string{"n1", n}] = true // n1, which leads next, cannot ask them
+		}
+		r.mu.Unlock()
 		if reply := r.order(Order{Op: OrderRemove, Node: "n5"}); !reply.Done {
 			t.Fatalf("%+v", reply)
 		}
 		r.stop("n0")
+		letIn := func() bool { v, l := r.members(); return slices.Contains(append(v, l...), "n5") }
+		r.never(10*time.Second, "n5 was let in by who does not know", letIn) // n5 is not there yet
+		r.mu.Lock()
+		r.cut[[2]string{"n5", "n2"}], r.cut[[2]string{"n5", "n3"}], r.cut[[2]string{"n5", "n4"}] = true, true, true // who would tell it
+		r.mu.Unlock()
 		r.start("n5")
-		r.never(15*time.Second, "n5 was let in", func() bool { v, l := r.members(); return slices.Contains(append(v, l...), "n5") })
+		r.within(15*time.Second, "n1 says why n5 waits", func() bool {
+			return strings.Contains(r.nodes["n1"].report().State.Waits["n5"], "too few of the voters' nodes")
+		})
+		r.never(15*time.Second, "n5 was let in", letIn)
+		r.mend()
+		r.never(15*time.Second, "n5 was let in by who knows", letIn)
 	})
 }
 

@@ -33,9 +33,10 @@ type rack struct {
 	// changeTakes is how long a change is under way before etcd takes it, changing how many are.
 	changeTakes time.Duration
 	changing    int
-	refuse      bool     // etcd refuses removals and additions
-	stale       bool     // members report the list as it was up to a tenth of a second ago
-	refused     []Change // steps that etcd did not take
+	refuse      bool                   // etcd refuses removals and additions
+	hung        map[string]MemberState // what members said before they were stopped
+	stale       bool                   // members report the list as it was up to a tenth of a second ago
+	refused     []Change               // steps that etcd did not take
 }
 
 // simNode is one machine.
@@ -80,7 +81,7 @@ func simHome(name string, names []string) Home {
 
 func newRack(t *testing.T, n int) *rack {
 	r := &rack{t: t, log: zap.NewNop(), nodes: map[string]*simNode{}, cut: map[[2]string]bool{}, rtt: time.Millisecond,
-		born: map[string]map[string]int{}, clusters: map[string]*simCluster{}, frozen: map[string]bool{}}
+		born: map[string]map[string]int{}, clusters: map[string]*simCluster{}, frozen: map[string]bool{}, hung: map[string]MemberState{}}
 	if testing.Verbose() {
 		r.log = zaptest.NewLogger(t)
 	}

@@ -637,6 +637,94 @@ func (r *rack) orderOnce(at string, o Order) OrderReply {
 	return reply
 }
 
+// hangs stops a node's member: it says no more, and nobody hears it.
+func (r *rack) hangs(name string) {
+	r.mu.Lock()
+	m := r.nodes[name].run
+	r.mu.Unlock()
+	last, _ := m.State()
+	last.Hung, last.Serving = true, false
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hung[name], r.frozen[name] = last, true
+}
+
+// TestHungLeaderTakesNoOrder: another member leads by then, and may know better.
+func TestHungLeaderTakesNoOrder(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.settled()
+		r.hangs("n0")
+		r.grow()
+		r.start("n5")
+		r.within(time.Minute, "n5 votes", func() bool { v, _ := r.members(); return slices.Equal(v, simNames(6)) })
+		for _, o := range []Order{{Op: OrderRemove, Node: "n5"}, {Op: OrderAdd, Node: "n5"}, {Op: OrderDrain, Node: "n0"}} {
+			if reply := r.orderOnce("n0", o); reply.Done || reply.Leader == "" || reply.Leader == "n0" {
+				t.Errorf("%s: %+v, want another leader's name", o.Op, reply)
+			}
+		}
+	})
+}
+
+// TestLeaderHangsWhileAWordSpreads: it cannot know whether it leads.
+func TestLeaderHangsWhileAWordSpreads(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.grow()
+		replies := r.orderApart(Order{Op: OrderRemove, Node: "n3"})
+		r.hangs("n0")
+		r.mend()
+		if reply := <-replies; reply.Done || !strings.Contains(reply.Text, "no longer leads") {
+			t.Errorf("%+v", reply)
+		}
+	})
+}
+
+// TestLastVoterStays: no word of a person's takes it, as raft could never apply that.
+func TestLastVoterStays(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		for _, n := range []string{"n2", "n1"} {
+			r.order(Order{Op: OrderRemove, Node: n})
+			r.settled()
+		}
+		reply := r.order(Order{Op: OrderRemove, Node: "n0", Force: true})
+		if reply.Done || !strings.Contains(reply.Text, "last voter") || strings.Contains(reply.Hint, "--force") {
+			t.Errorf("%+v", reply)
+		}
+		r.never(time.Minute, "n0 is out, or to go", func() bool {
+			v, _ := r.members()
+			return !slices.Equal(v, []string{"n0"}) || r.nodes["n0"].report().State.Waits["n0"] != ""
+		})
+	})
+}
+
+// TestRetiredBlankNodeBearsNoOtherCluster: a blank node without a member was removed, and knows so; all members are wiped.
+func TestRetiredBlankNodeBearsNoOtherCluster(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		n3 := r.grow()
+		if reply := r.order(Order{Op: OrderRemove, Node: "n3"}); !reply.Done {
+			t.Fatalf("%+v", reply)
+		}
+		r.start("n3")
+		r.within(time.Minute, "n3 is out", func() bool { return n3.report().State.Phase == Removed })
+		r.stop("n0", "n1", "n2")
+		for _, n := range simNames(3) {
+			r.nodes[n].disk.wipe()
+		}
+		r.start("n0", "n1", "n2")
+		r.never(time.Minute, "a second cluster is born", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.born) > 1 })
+		for _, n := range simNames(3) {
+			if p := r.nodes[n].report().Plan; !strings.Contains(p.Reason, "n3 speaks of an earlier life") {
+				t.Errorf("%s: row %d: %s", n, p.Row, p.Reason)
+			}
+		}
+	})
+}
+
 // TestGivenWordIsTheLatest: whatever a node knows of an earlier word, and of its own member.
 func TestGivenWordIsTheLatest(t *testing.T) {
 	for _, c := range []struct {

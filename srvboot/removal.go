@@ -16,6 +16,10 @@ type removal struct {
 
 // remove removes a member by a person's word. A leader that is to go hands over first.
 func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
+	if listed && self.lastVoter(e) { // raft panics when it applies that, at each start anew (raft.go applyConfChange)
+		reply(OrderReply{Text: "it is the last voter: the cluster would end", Hint: "to take its place: etcd-dns member add NAME, first; to end the cluster: systemctl stop etcd-dns, on each node"})
+		return
+	}
 	if why := againstRemoval(self, e); listed && !o.Force && why != "" {
 		reply(OrderReply{Text: why, Hint: "etcd-dns member remove --force " + o.Node + ", if the cluster may stop"})
 		return
@@ -93,6 +97,9 @@ func againstRemoval(self MemberState, e MemberEntry) string {
 	}
 	return ""
 }
+
+// lastVoter reports whether nobody else votes.
+func (m MemberState) lastVoter(e MemberEntry) bool { return !e.IsLearner && voters(m.Members) == 1 }
 
 // successor is the connected voter that has heard most: who is to lead when this leader goes.
 func (m MemberState) successor() (next MemberEntry, found bool) {

@@ -60,7 +60,7 @@ func (b *Boot) attend(now time.Time) {
 
 func (b *Boot) whoKnows(w *spreading) (known, MemberState) {
 	switch self, ok := b.member.state(); {
-	case !ok || self.Leader != w.leader:
+	case !ok || self.Hung || self.Leader != w.leader:
 		return knownNoLeader, self
 	case look(b.facts()).noted(self, w.node, time.Time{}):
 		return knownWidely, self

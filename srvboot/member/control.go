@@ -105,6 +105,9 @@ func carryOut(ctx context.Context, e *embed.Etcd, c srvboot.Change) (id string, 
 		switch c.Op {
 		case srvboot.RemoveMember:
 			if c.Force {
+				if !slices.ContainsFunc(entries(e), func(m srvboot.MemberEntry) bool { return !m.IsLearner && m.ID != c.ID }) {
+					return "", fmt.Errorf("%w: %s is the last voter, and no member could ever apply its removal (raft/v3 raft.go applyConfChange)", srvboot.ErrRefused, c.ID)
+				}
 				defer unprotected(e)()
 			}
 			_, err = e.Server.RemoveMember(ctx, n)

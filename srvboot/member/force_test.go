@@ -43,3 +43,19 @@ func TestForcedRemoval(t *testing.T) {
 		t.Errorf("its next end: %+v", e)
 	}
 }
+
+// TestForcedRemovalOfTheLastVoter: raft panics when it applies that, at each start anew.
+func TestForcedRemovalOfTheLastVoter(t *testing.T) {
+	r := newRack(t, rackOptions{nodes: 1})
+	p := r.start(r.launcher(r.nodes[0]), r.launch(r.nodes[0]))
+	r.awaitAll([]*Process{p})
+	state, _ := p.State()
+	removal := srvboot.Change{Op: srvboot.RemoveMember, ID: state.ID, Members: srvboot.ListIDs(state.Members), Force: true}
+	if _, err := p.Change(t.Context(), removal); err == nil || !strings.Contains(err.Error(), "the last voter") {
+		t.Errorf("%v", err)
+	}
+	r.awaitAll([]*Process{p})
+	if now, ok := p.State(); !ok || !now.Serving || len(now.Members) != 1 {
+		t.Errorf("afterwards: %+v", now)
+	}
+}
