@@ -2,7 +2,9 @@ package gossip
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -156,6 +158,40 @@ func TestNewsBesideDeadRuns(t *testing.T) {
 			return p.Serial == serial
 		})
 	}
+}
+
+// A node dies just after another one is back that was cut off, and missed what the dead one said meanwhile. The third hears of the death from the
+// one that was away, and believes it: without, it would have no second witness, which takes for ever with this Timing.
+func TestDeathAfterACut(t *testing.T) {
+	t.Parallel()
+	var away, gone atomic.Bool
+	nodes := rack(t, 3, func(o *Options) {
+		quick(o)
+		o.Timing.PushPull, o.Timing.Forget, o.Timing.SuspicionMax = time.Hour, time.Hour, 1000
+		switch o.Name {
+		case "infra0":
+			o.cut = func(netip.Addr) bool { return away.Load() }
+		case "infra1":
+			o.cut = func(netip.Addr) bool { return gone.Load() }
+		}
+	})
+	cutOff, dies, third := nodes[0], nodes[1], nodes[2]
+	away.Store(true)
+	dies.wait(cutOff.own, Dead)
+	third.wait(cutOff.own, Dead)
+	for serial := uint32(1); serial <= 3; serial++ {
+		dies.Say(Record{Serial: serial})
+		wait(t, "the third has heard it", func() bool { p, _ := third.peer(dies.own); return p.Serial == serial })
+	}
+	holds(t, "it is all the news", 3*time.Second, func() bool { p, _ := third.peer(dies.own); return p.Serial == 3 }) // until they are passed on no more
+	away.Store(false)
+	cutOff.Say(Record{Serial: 1})
+	dies.wait(cutOff.own, Alive)
+	third.wait(cutOff.own, Alive)
+	wait(t, "the one that was away hears what it missed", func() bool { p, _ := cutOff.peer(dies.own); return p.Serial == 3 })
+	gone.Store(true)
+	third.wait(dies.own, Dead)
+	cutOff.wait(dies.own, Dead)
 }
 
 // A node that is down fills no log.

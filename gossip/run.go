@@ -17,8 +17,8 @@ const (
 	listenEvery = time.Second
 	// saveEvery is the least time between two writes of the file of remembered nodes.
 	saveEvery = 5 * time.Second
-	// goodbye bounds each of the two steps of leaving: the last record, and the goodbye itself.
-	goodbye = 2 * time.Second
+	// goodbye times Timing.Gossip bounds each of the two steps of leaving: the last record, and the goodbye itself. One round reaches ten nodes.
+	goodbye = 4
 )
 
 // Run listens, joins the other nodes and stays joined until ctx ends. Then it says goodbye, which takes some hundred
@@ -79,17 +79,20 @@ func (g *Gossip) listen(ctx context.Context, t *transport, reminders *limiter) b
 	return false
 }
 
-// spread passes each new own record to memberlist until ctx ends.
+// spread passes each new own record to memberlist until ctx ends, and the same one again when a run is back that was gone. That one may have
+// missed a later incarnation of this node. Its word that this node is dead would then be too old for those who have not, and memberlist counts
+// it as no second witness either (state.go suspectNode, deadNode): a death would be found by silence alone.
 func (g *Gossip) spread(ctx context.Context, list *memberlist.Memberlist) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.said:
-			// It is queued when UpdateNode waits. The wait, for one round of gossip, is what lets records said in the meantime
-			// become one.
-			_ = list.UpdateNode(g.o.Timing.Gossip)
+		case <-g.peers.back:
 		}
+		// It is queued when UpdateNode waits. The wait, for one round of gossip, is what lets records said in the meantime
+		// become one.
+		_ = list.UpdateNode(g.o.Timing.Gossip)
 	}
 }
 
@@ -103,10 +106,10 @@ func (g *Gossip) leave(list *memberlist.Memberlist) {
 		g.record, g.encoded = last, encoded
 	}
 	g.mu.Unlock()
-	if err := list.UpdateNode(goodbye); err != nil {
+	if err := list.UpdateNode(goodbye * g.o.Timing.Gossip); err != nil {
 		g.o.Log.Debug("gossip: the last record was not passed on", zap.Error(err))
 	}
-	if err := list.Leave(goodbye); err != nil {
+	if err := list.Leave(goodbye * g.o.Timing.Gossip); err != nil {
 		g.o.Log.Debug("gossip: the goodbye was not passed on", zap.Error(err))
 	}
 }

@@ -28,8 +28,8 @@ type table struct {
 	own    string
 	forget time.Duration
 	// changed wakes the user of the package; when a status changed, moved wakes the watcher and lost the joiner. They have one
-	// slot, never close, and mean: look again.
-	changed, moved, lost chan struct{}
+	// slot, never close, and mean: look again. back wakes the one who spreads the own record, when a run is back that was gone.
+	changed, moved, lost, back chan struct{}
 
 	mu sync.Mutex
 	// guarded by mu. ended says that Run is over: a timer of memberlist may still fire.
@@ -38,7 +38,7 @@ type table struct {
 }
 
 func newTable(own string, forget time.Duration) *table {
-	return &table{own: own, forget: forget, changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), lost: make(chan struct{}, 1), runs: map[string]*Peer{}}
+	return &table{own: own, forget: forget, changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), lost: make(chan struct{}, 1), back: make(chan struct{}, 1), runs: map[string]*Peer{}}
 }
 
 // list returns a copy, sorted by name and boot.
@@ -133,6 +133,9 @@ func (t *table) put(node string, p Peer, status Status) {
 	if old == nil || old.Status != status {
 		wake(t.moved)
 		wake(t.lost)
+	}
+	if old != nil && old.Status != Alive && status == Alive {
+		wake(t.back)
 	}
 }
 

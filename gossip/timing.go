@@ -21,7 +21,7 @@ type Timing struct {
 	// SuspicionMax times that is how long it has while no second witness confirms.
 	SuspicionMax int
 	// Gossip is the time between two rounds of passing news on, each to ten nodes, of which many may be dead; a piece of news is
-	// passed on Retransmit times (from ten living nodes on twice that).
+	// passed on Retransmit times (from ten runs on that are alive or remembered, twice that).
 	Gossip     time.Duration
 	Retransmit int
 	// PushPull is the time after which a node compares everything with one other node, over TCP, and Stream how long a TCP

@@ -3,7 +3,9 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,7 +82,7 @@ func (l *Lab) loseQuorum() {
 	}
 }
 
-// restore gives every node a new data directory with a member of a new cluster in it, made of a database.
+// restore gives every node a member of a new cluster, made of a database, in its data directory.
 func (l *Lab) restore(db, token string, more ...string) {
 	l.t.Helper()
 	var initial []string
@@ -88,9 +90,18 @@ func (l *Lab) restore(db, token string, more ...string) {
 		initial = append(initial, n+"=https://"+n+"."+l.Domain+":2380")
 	}
 	for _, n := range l.Names() {
-		l.Wipe(n)
+		data := l.node(n).data()
+		if err := os.Rename(filepath.Join(data, "etcd"), filepath.Join(data, "etcd.aside-"+token)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.t.Fatal(err)
+		}
+		for _, f := range []string{"genesis.json", "identity.json", "seen.json", "roster.json"} {
+			if err := os.Remove(filepath.Join(data, f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				l.t.Fatal(err)
+			}
+		}
 		args := append([]string{"etcdutl", "snapshot", "restore", db, "--name", n, "--initial-cluster", strings.Join(initial, ","), "--initial-cluster-token", token,
-			"--initial-advertise-peer-urls", "https://" + n + "." + l.Domain + ":2380", "--data-dir", filepath.Join(l.node(n).data(), "etcd")}, more...)
+			"--initial-advertise-peer-urls", "https://" + n + "." + l.Domain + ":2380", "--data-dir", filepath.Join(data, "etcd"),
+			"--bump-revision", "1000000000", "--mark-compacted"}, more...)
 		l.Must(n, l.bin(), args...)
 	}
 	l.StartAll()

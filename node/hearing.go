@@ -111,11 +111,12 @@ func (h hearing) answers() (out []srvboot.Answer) {
 	return out
 }
 
-// isGone reports whether the run that gave an answer is gone by a verdict of gossip that came after it was asked. Where a firewall keeps gossip
-// apart the admin port decides: gossip never met that run, or it goes on answering.
+// isGone reports whether the run that gave an answer is gone by the verdict of gossip, and has not answered a question since that was put after
+// it. Where a firewall keeps gossip apart the admin port decides: gossip never met that run, or it goes on answering.
 func (h hearing) isGone(a srvboot.Answer) bool {
 	return slices.ContainsFunc(h.peers, func(p gossip.Peer) bool {
-		return p.Name == a.Node && p.Boot == a.State.Gossip && p.Status != gossip.Alive && !a.Asked.After(p.Since)
+		answers := a.Err == "" && a.Asked.After(p.Since)
+		return p.Name == a.Node && p.Boot == a.State.Gossip && p.Status != gossip.Alive && !answers
 	})
 }
 

@@ -20,6 +20,12 @@ func run(node, boot string, s gossip.Status) gossip.Peer {
 	return gossip.Peer{Record: gossip.Record{Name: node, Boot: node + boot}, Status: s, Since: time.Now()}
 }
 
+// failed is an answer after which a question went unanswered.
+func failed(a srvboot.Answer) srvboot.Answer {
+	a.Err = "connection refused"
+	return a
+}
+
 // earlier is what gossip has said for a minute.
 func earlier(p gossip.Peer) gossip.Peer {
 	p.Since = p.Since.Add(-time.Minute)
@@ -36,11 +42,12 @@ func TestJudge(t *testing.T) {
 		answer srvboot.Answer
 		want   verdict
 	}{
-		"nothing":     {srvboot.Answer{}, unheard},
-		"stale":       {answered("b", old, up), unheard},
-		"serves":      {answered("b", now.Add(-staleAnswer), up), serves},
-		"not serving": {answered("b", now, &srvboot.MemberState{}), silent},
-		"no member":   {answered("b", now, nil), silent},
+		"nothing":                              {srvboot.Answer{}, unheard},
+		"stale":                                {answered("b", old, up), unheard},
+		"serves":                               {answered("b", now.Add(-staleAnswer), up), serves},
+		"serves, and the last question failed": {failed(answered("b", now, up)), serves},
+		"not serving":                          {answered("b", now, &srvboot.MemberState{}), silent},
+		"no member":                            {answered("b", now, nil), silent},
 	}
 	gossips := map[string]struct {
 		peers        []gossip.Peer
@@ -73,7 +80,7 @@ func TestJudge(t *testing.T) {
 			for w, word := range words {
 				want := own.want
 				switch {
-				case want != unheard && gossiped.gone:
+				case want != unheard && (gossiped.gone || g == "dead for long" && own.answer.Err != ""):
 					want = silent
 				case want == unheard && word.counts && !gossiped.allOff:
 					want = serves

@@ -100,6 +100,7 @@ func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
 		p.held.Store(&held)
 		p.node.rumor.say()
 		p.report(p.once(p.node.boot.Report().View))
+		p.node.rumor.say() // the new serial, before something happens to this node
 	}
 }
 

@@ -47,7 +47,10 @@ func (b *Boot) tend(now time.Time) {
 	if !slices.Equal(list, b.steward.list) {
 		b.steward.list, b.steward.since, b.steward.from = list, now, nil
 	}
-	if self.Hung || self.Leader == "" || self.Leader != self.ID {
+	if self.Hung { // what it said is old, and who leads by now it does not know
+		return
+	}
+	if self.Leader == "" || self.Leader != self.ID {
 		b.steward = b.steward.rests()
 		return
 	}

@@ -198,7 +198,7 @@ func othersEvidence(s *situation) (Plan, bool) {
 		nameless := a.State.Phase.rank() == 0 || !a.State.Phase.unborn() && a.State.Accepted == nil
 		if nameless && len(a.State.Evidence) > 0 && !s.isExcused(a.Node) {
 			return wait(0, "%s speaks of an earlier life: %s", a.Node, strings.Join(a.State.Evidence, ", ")).
-				hint(hintRestore).waitsFor(a.Node), true
+				hint("if " + a.Node + " comes from another cluster, move its data directory away; " + hintRestore).waitsFor(a.Node), true
 		}
 	}
 	return Plan{}, false

@@ -219,13 +219,13 @@ func (p *peer) patience() time.Duration {
 // ask asks beside the loop.
 func (w *Onlooker) ask(ctx context.Context, c *lookedAt, p *peer) {
 	p.asking = true
-	name := p.Node
+	name, asked := p.Node, time.Now()
 	w.work.Go(func() {
 		asking, cancel := context.WithTimeout(ctx, w.o.Timeout)
 		defer cancel()
 		s, err := w.o.Ask(asking, name)
 		w.post(ctx, func() (urgent bool) {
-			p.answered(s, err)
+			p.answered(asked, s, err)
 			return err == nil && newsOf(s.View).isNewsTo(c.view)
 		})
 	})
@@ -233,7 +233,7 @@ func (w *Onlooker) ask(ctx context.Context, c *lookedAt, p *peer) {
 
 // answered takes in an answer. One question is under way at a time, so that answers come in the order of questions; one
 // that was on its way when its sender restarted may still be of an earlier moment.
-func (p *peer) answered(s State, err error) {
+func (p *peer) answered(asked time.Time, s State, err error) {
 	p.asking = false
 	if p.again {
 		p.again, p.next = false, time.Time{}
@@ -247,7 +247,7 @@ func (p *peer) answered(s State, err error) {
 			p.next = time.Time{} // the pause that began with this question was for a silent node
 		}
 		p.unheard = 0
-		p.At, p.State, p.Err = time.Now(), s, ""
+		p.At, p.Asked, p.State, p.Err = time.Now(), asked, s, ""
 	}
 }
 

@@ -283,6 +283,14 @@ func reconcileCases() []struct {
 				theirs(n, func(s *State) { s.Member = nil })(&f.Facts)
 			}
 		})}},
+		{"a new node that a person lets in, and too few voters were asked since this one leads", []leaderMod{asks, edit(func(f *ChangeFacts) {
+			f.LeadSince, f.Self.Term, f.Welcomed = decideNow.Add(time.Nanosecond), 7, []string{"n3"}
+			f.Disk.Seen.Tombstones = map[string]Tombstone{"n3": {Term: 7, Count: 1, Welcome: 1, ClusterID: f.Self.ClusterID}}
+		})}},
+		{"the same, and an earlier leader was told", []leaderMod{asks, edit(func(f *ChangeFacts) {
+			f.LeadSince, f.Self.Term, f.Welcomed = decideNow.Add(time.Nanosecond), 7, []string{"n3"}
+			f.Disk.Seen.Tombstones = map[string]Tombstone{"n3": {Term: 6, Count: 1, Welcome: 1, ClusterID: f.Self.ClusterID}}
+		})}},
 		{"a new node without a line", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted = simInitial(simNames(3)...) })}},
 		{"a new node with another address", []leaderMod{asks, edit(func(f *ChangeFacts) { f.Home.Admitted[3].PeerURL = "https://n3-peer.rack1.example.com:2380" })}},
 		{"a new node, a voter is down", []leaderMod{asks, edit(func(f *ChangeFacts) { f.links(ids["n2"]).Quiet = 1 })}},
