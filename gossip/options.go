@@ -94,7 +94,7 @@ func (g *Gossip) config(t *transport) *memberlist.Config {
 
 const (
 	// maxSlowdown is how many times its probe interval a node takes at most that finds itself slow. memberlist's 8 would have it miss a
-	// death for seconds after it was cut off itself; a false verdict costs a question here.
+	// death for seconds after it was cut off itself; a false verdict costs a client record here, until the next question is answered.
 	maxSlowdown = 2
 	// gossipNodes is to how many nodes news go in one round. memberlist's 3 may all be dead where a node has ended a few times within
 	// Timing.Forget, and news be lost.
