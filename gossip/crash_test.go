@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -125,37 +124,6 @@ func TestPause(t *testing.T) {
 			for i, n := range nodes {
 				n.wait(nodes[1-i].own, Alive)
 			}
-		})
-	}
-}
-
-// News reach a living node beside many dead ones, which memberlist tells of everything too as long as it remembers them.
-func TestNewsBesideDeadRuns(t *testing.T) {
-	t.Parallel()
-	onlyNews := func(o *Options) {
-		quick(o)
-		o.Timing.PushPull, o.Timing.Forget = time.Hour, time.Hour
-	}
-	nodes := rack(t, 2, onlyNews)
-	var dead []*child
-	for i := range 8 {
-		dead = append(dead, spawn(t, options(fmt.Sprintf("dead%d", i)).with(onlyNews), nodes[0].o.at()))
-	}
-	for _, status := range []Status{Alive, Dead} {
-		for _, d := range dead {
-			for _, n := range nodes {
-				n.wait(d.own, status)
-			}
-			if status == Alive {
-				d.signal(t, syscall.SIGKILL)
-			}
-		}
-	}
-	for serial := uint32(1); serial <= 20; serial++ {
-		nodes[0].Say(Record{Serial: serial})
-		wait(t, fmt.Sprintf("infra1 has heard serial %d", serial), func() bool {
-			p, _ := nodes[1].peer(nodes[0].own)
-			return p.Serial == serial
 		})
 	}
 }

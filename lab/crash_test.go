@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	dnsnode "github.com/etcd-dns/etcd-dns/node"
 )
 
 // TestCrashLeavesSRV: a node that loses power or its cable leaves the client records of every other node, and comes back.
@@ -201,8 +203,6 @@ func TestGossipBlocked(t *testing.T) {
 func (l *Lab) blockGossip(dead bool) {
 	l.t.Helper()
 	for _, n := range l.Names() {
-		for _, transport := range []string{"udp", "tcp"} {
-			l.setPort(n, transport, 2388, dead)
-		}
+		l.setBoth(n, dnsnode.DefaultGossipPort, dead)
 	}
 }

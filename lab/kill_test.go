@@ -105,7 +105,7 @@ func unbroken(t *testing.T, w *Watcher, node string, q Question, want string) {
 	if silent := w.Silent(node, q); silent > 0 || len(seq) != 1 || seq[0].Answer != want {
 		t.Errorf("%s, asked for %s: %d questions without an answer, want none, and always %s:\n%s", node, q.Name, silent, want, story(seq))
 	}
-	if len(seq) == 1 && seq[0].Count < 50 {
+	if len(seq) == 1 && seq[0].Count < 10 { // a node may be back within half a second, which is fifty questions
 		t.Errorf("%s was asked for %s only %d times", node, q.Name, seq[0].Count)
 	}
 }

@@ -240,19 +240,20 @@ func (l *Lab) HealNode(name string) {
 // BlockDNS loses all queries to a node, as a firewall does that has forgotten port 53, and nothing else; UnblockDNS ends that.
 func (l *Lab) BlockDNS(name string) {
 	l.t.Helper()
-	l.setDNS(name, true)
+	l.setBoth(name, 53, true)
 }
 
 // UnblockDNS ends what BlockDNS did.
 func (l *Lab) UnblockDNS(name string) {
 	l.t.Helper()
-	l.setDNS(name, false)
+	l.setBoth(name, 53, false)
 }
 
-func (l *Lab) setDNS(name string, dead bool) {
+// setBoth loses, or no longer loses, what is sent to a port of a node over UDP and TCP.
+func (l *Lab) setBoth(name string, port int, dead bool) {
 	l.t.Helper()
 	for _, transport := range []string{"udp", "tcp"} {
-		l.setPort(name, transport, 53, dead)
+		l.setPort(name, transport, port, dead)
 	}
 }
 

@@ -114,20 +114,27 @@ func (h hearing) answers() (out []srvboot.Answer) {
 // isGone reports whether the run that gave an answer is gone by the verdict of gossip, and has not answered a question since that was put after
 // it. Where a firewall keeps gossip apart the admin port decides: gossip never met that run, or it goes on answering.
 func (h hearing) isGone(a srvboot.Answer) bool {
-	return slices.ContainsFunc(h.peers, func(p gossip.Peer) bool {
-		answers := a.Err == "" && a.Asked.After(p.Since)
-		return p.Name == a.Node && p.Boot == a.State.Gossip && p.Status != gossip.Alive && !answers
-	})
+	p, met := h.run(a)
+	answers := a.Err == "" && a.Asked.After(p.Since)
+	return met && p.Status != gossip.Alive && !answers
+}
+
+// run is what gossip says of the run that gave an answer, if it ever met that.
+func (h hearing) run(a srvboot.Answer) (p gossip.Peer, met bool) {
+	i := slices.IndexFunc(h.peers, func(p gossip.Peer) bool { return p.Name == a.Node && p.Boot == a.State.Gossip })
+	if i < 0 {
+		return gossip.Peer{}, false
+	}
+	return h.peers[i], true
 }
 
 // apart are the nodes that go on answering long after gossip lost them, sorted.
 func (h hearing) apart() (out []string) {
 	for _, name := range slices.Sorted(maps.Keys(h.report.Answers)) {
 		a := h.report.Answers[name]
-		lost := func(p gossip.Peer) bool {
-			return p.Name == name && p.Boot == a.State.Gossip && p.Status == gossip.Dead && a.Asked.Sub(p.Since) > lostFor
-		}
-		if name != h.self && a.Fresh(h.now, staleAnswer) && slices.ContainsFunc(h.peers, lost) {
+		p, met := h.run(a)
+		lost := met && p.Status == gossip.Dead && a.Asked.Sub(p.Since) > lostFor
+		if name != h.self && a.Fresh(h.now, staleAnswer) && lost {
 			out = append(out, name)
 		}
 	}

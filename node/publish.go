@@ -98,9 +98,8 @@ func (p *publisher) run(ctx context.Context, changed <-chan struct{}) error {
 		m := p.node.boot.Report().State.Member
 		held := p.damping.tell(m != nil && m.Serving, time.Now())
 		p.held.Store(&held)
-		p.node.rumor.say()
 		p.report(p.once(p.node.boot.Report().View))
-		p.node.rumor.say() // the new serial, before something happens to this node
+		p.node.rumor.say() // with the new serial, before something happens to this node
 	}
 }
 

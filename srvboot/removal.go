@@ -16,11 +16,11 @@ type removal struct {
 
 // remove removes a member by a person's word. A leader that is to go hands over first.
 func (b *Boot) remove(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
-	if listed && self.lastVoter(e) { // raft panics when it applies that, at each start anew (raft.go applyConfChange)
-		reply(OrderReply{Text: "it is the last voter: the cluster would end", Hint: "to take its place: etcd-dns member add NAME, first; to end the cluster: systemctl stop etcd-dns, on each node"})
+	switch why := againstRemoval(self, e); {
+	case listed && self.lastVoter(e): // raft panics when it applies that, at each start anew (raft.go applyConfChange)
+		reply(OrderReply{Text: why, Hint: "to take its place: etcd-dns member add NAME, first; to end the cluster: systemctl stop etcd-dns, on each node"})
 		return
-	}
-	if why := againstRemoval(self, e); listed && !o.Force && why != "" {
+	case listed && !o.Force && why != "":
 		reply(OrderReply{Text: why, Hint: "etcd-dns member remove --force " + o.Node + ", if the cluster may stop"})
 		return
 	}

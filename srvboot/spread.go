@@ -93,15 +93,16 @@ func (s *situation) noted(self MemberState, node string, after time.Time) bool {
 // heardOf reports whether a quorum of the voters have said, when they were asked after some time, what people ordered for a node, and this
 // one has written it down. A word that a quorum noted before is then known here, whoever led when it was given.
 func (s *situation) heardOf(self MemberState, node string, after time.Time) bool {
-	if s.f.Disk.Seen.word(self.ClusterID, node).Term == self.Term && self.Term > 0 {
-		return true // this leader's own, and no other gives one of its term
+	own := s.f.Disk.Seen.word(self.ClusterID, node)
+	if own.Term == self.Term && self.Term > 0 {
+		return true // a person told this very leader
 	}
 	heard := 0
 	for _, e := range self.Members {
 		says := func(a Answer) bool {
 			m, word := a.State.Member, a.State.Tombstones[node]
 			return m != nil && m.ID == e.ID && !a.Asked.Before(after) &&
-				!(word.isOn(self.ClusterID) && word.after(s.f.Disk.Seen.word(self.ClusterID, node)))
+				!(word.isOn(self.ClusterID) && word.after(own))
 		}
 		if !e.IsLearner && (e.ID == self.ID || slices.ContainsFunc(s.fresh, says)) {
 			heard++
