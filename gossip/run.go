@@ -18,11 +18,12 @@ const (
 	// saveEvery is the least time between two writes of the file of remembered nodes.
 	saveEvery = 5 * time.Second
 	// goodbye times Timing.Gossip bounds each of the two steps of leaving: the last record, and the goodbye itself. One round reaches ten nodes.
-	goodbye = 4
+	// More than that is for a machine that has no time for its processes.
+	goodbye = 8
 )
 
-// Run listens, joins the other nodes and stays joined until ctx ends. Then it says goodbye, which takes some hundred
-// milliseconds and at most some four seconds, and returns nil when all that it started has ended. Trouble with addresses, files
+// Run listens, joins the other nodes and stays joined until ctx ends. Then it says goodbye, which takes a second
+// and at most some four, and returns nil when all that it started has ended. Trouble with addresses, files
 // and other nodes is logged and tried again. Run may be called once.
 func (g *Gossip) Run(ctx context.Context) error {
 	if g.started.Swap(true) {

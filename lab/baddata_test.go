@@ -27,6 +27,7 @@ func TestBadData(t *testing.T) {
 		run  func(t *testing.T, l *Lab)
 	}{
 		{"MarkerLost", markerLost},
+		{"MarkerDamaged", markerDamaged},
 		{"MarkersLost", markersLost},
 		{"AnothersData", anothersData},
 		{"LogCorrupt", logCorrupt},
@@ -73,7 +74,33 @@ func markerLost(t *testing.T, l *Lab) {
 	}
 }
 
-// markersLost: the same on all nodes at once. The lists of before, which the nodes keep on disk, do not count for more than those of now.
+// markerDamaged: genesis.json is cut short. The node answers, starts nothing, and says what leads out: the file is moved away, and it is as if it
+// were lost.
+func markerDamaged(t *testing.T, l *Lab) {
+	before := l.memberIDs("infra0")
+	l.Kill("infra2")
+	if err := os.Truncate(l.marker("infra2"), 40); err != nil {
+		t.Fatal(err)
+	}
+	l.Start("infra2")
+	l.WaitStatus("infra2", "plan.action", "refuse")
+	l.WaitStatus("infra2", "plan.hint", "mv genesis.json genesis.json.damaged in its data directory")
+	l.Holds("it starts no member", time.Second, func() error { return l.idle("infra2") })
+	l.Wait("it answers", soon, func() error {
+		return l.allSay([]string{"infra2"}, Question{l.service("server"), dns.TypeSRV}, l.complete("server"))
+	})
+	l.Stop("infra2")
+	if err := os.Rename(l.marker("infra2"), l.marker("infra2")+".damaged"); err != nil {
+		t.Fatal(err)
+	}
+	l.Start("infra2")
+	l.WaitHealthy()
+	if after := l.memberIDs("infra0"); after["infra2"] != before["infra2"] {
+		t.Errorf("its member was %x and is %x", before["infra2"], after["infra2"])
+	}
+}
+
+// markersLost: it is gone on all nodes at once. The lists of before, which the nodes keep on disk, do not count for more than those of now.
 func markersLost(t *testing.T, l *Lab) {
 	l.KillAll()
 	for _, n := range l.Names() {

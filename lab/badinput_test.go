@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 )
 
 // What a tired person types. Each is refused with the line and a hint, and starts nothing. (etcd-io/etcd#5244 and #16002: two members
@@ -92,6 +94,10 @@ func TestStaleGenesis(t *testing.T) {
 	})
 	l.Put("newer", "3")
 	l.Get("new", "2")
+	rest := []string{"infra0", "infra1"}
+	l.Wait("who is stale is no server of clients, at any node", healthyLimit, func() error {
+		return l.allSay(l.Names(), Question{l.service("client"), dns.TypeSRV}, l.targets("client", rest...))
+	})
 	if !kept(t, stale, db) {
 		t.Error("its data is gone")
 	}

@@ -111,7 +111,7 @@ func (c *campaign) strikeKey() (string, heal) {
 	return strings.TrimSpace(r.Stderr), heal{}
 }
 
-// strikeReload changes a TTL in a node's Corefile, which nobody but its answers notices.
+// strikeReload changes a TTL in a node's Corefile, which nobody but its answers notices, and what heals it changes it back.
 func (c *campaign) strikeReload() (string, heal) {
 	n := c.one(func(s *state) bool { return !s.badFile })
 	ttl := 10 + c.random.IntN(50)
@@ -119,7 +119,7 @@ func (c *campaign) strikeReload() (string, heal) {
 		return "", heal{}
 	}
 	c.rewrite(n, "ttl", fmt.Sprintf("ttl %ds", ttl))
-	return fmt.Sprintf("%s ttl %ds", n, ttl), heal{}
+	return fmt.Sprintf("%s ttl %ds", n, ttl), heal{files, func() { c.rewrite(n, "ttl", "ttl 30s") }}
 }
 
 func (c *campaign) strikeBadCorefile() (string, heal) {
@@ -155,9 +155,9 @@ func (c *campaign) rewrite(n, word, line string) {
 }
 
 // ready waits until a node's process takes signals: it answers itself, whatever is cut. Before that a signal ends it, as it
-// would any program. A paused node was ready when it was paused.
+// would any program. A paused node was ready when it was paused, and stock etcd's supervisor always is.
 func (c *campaign) ready(n string) {
-	if c.states[n].paused {
+	if c.states[n].paused || !c.product {
 		return
 	}
 	c.Wait(n+" is ready for signals", healthyLimit, func() error {

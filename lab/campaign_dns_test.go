@@ -134,9 +134,8 @@ func (w *dnsWatch) judge(nodes []string) error {
 			if i := slices.IndexFunc(seq, func(s Seen) bool { return s.Answer != "SERVFAIL" }); w.blank[n] && i > 0 {
 				seq = seq[i:]
 			}
-			// A node that lost its memory in the middle says SERVFAIL then.
 			for i, s := range seq {
-				if s.Answer == "SERVFAIL" && w.blank[n] && w.duringSilence(n, s) {
+				if s.Answer == "SERVFAIL" && i > 0 && w.ignorant(n, seq[i-1], s) {
 					continue
 				}
 				if err := w.right(nodes, q, s.Answer); err != nil {
@@ -226,9 +225,10 @@ func fellSilent(at []time.Time) bool {
 	return false
 }
 
-// duringSilence says whether a run of answers began after the node had been away.
-func (w *dnsWatch) duringSilence(node string, s Seen) bool {
-	return slices.ContainsFunc(w.silences[node], func(e quietness) bool { return s.First.After(e.from) })
+// ignorant says whether answers are the first of a run of a node that had lost its memory: what it knew, it goes on knowing.
+func (w *dnsWatch) ignorant(node string, before, s Seen) bool {
+	began := w.runAt(node, s.First)
+	return w.blank[node] && !began.IsZero() && before.Last.Before(began.Add(lastWords))
 }
 
 // right is an error if an answer is partial or says that there is nothing.
@@ -283,7 +283,11 @@ func TestCampaignDNSJudge(t *testing.T) {
 		{name: "SERVFAIL", server: []Seen{{all, at(0), at(4), 400}, {"SERVFAIL", at(4), at(5), 100}}, bad: "SERVFAIL"},
 		{name: "denied", server: []Seen{{"NXDOMAIN", at(0), at(4), 400}}, moves: nodes, blank: nodes, bad: "NXDOMAIN"},
 		{name: "blank, and ignorant", server: []Seen{{all, at(0), at(1), 100}, {"SERVFAIL", at(3), at(5), 100}, {all, at(5), at(9), 400}},
-			quiet: []quietness{{at(1), at(3)}}, moves: []string{"infra0"}, blank: []string{"infra0"}},
+			quiet: []quietness{{at(1), at(3)}}, started: []time.Time{at(2)}, moves: []string{"infra0"}, blank: []string{"infra0"}},
+		{name: "blank, and forgetful", server: []Seen{{"SERVFAIL", at(3), at(5), 100}, {all, at(5), at(7), 200}, {"SERVFAIL", at(7), at(8), 100}},
+			quiet: []quietness{{at(1), at(3)}}, started: []time.Time{at(2)}, moves: []string{"infra0"}, blank: []string{"infra0"}, bad: "SERVFAIL"},
+		{name: "ignorant without a loss", server: []Seen{{all, at(0), at(1), 100}, {"SERVFAIL", at(3), at(5), 100}},
+			quiet: []quietness{{at(1), at(3)}}, started: []time.Time{at(2)}, bad: "SERVFAIL"},
 		{name: "silent while dead", unanswered: slices.Repeat([]time.Time{at(2)}, 99), quiet: []quietness{{at(1), at(3)}}},
 		{name: "silent while alive", unanswered: slices.Repeat([]time.Time{at(4)}, 6), quiet: []quietness{{at(1), at(3)}}, bad: "6 questions"},
 		{name: "a packet lost now and then", unanswered: []time.Time{at(4), at(4), at(5), at(6), at(6), at(7)}},

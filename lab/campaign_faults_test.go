@@ -9,7 +9,7 @@ import "math/rand/v2"
 type fault struct {
 	name   string
 	weight int
-	// stock says that stock etcd can have it too: it needs nothing of the product's.
+	// stock says that the racks of stock etcd here can have it too.
 	stock bool
 	// strike does it, unless it cannot be now: then what is empty. The heal may be nil.
 	strike func(c *campaign) (what string, h heal)
@@ -33,12 +33,12 @@ var faults = []fault{
 	{name: "kill member", weight: 6, stock: true, strike: (*campaign).strikeMember},
 	{name: "kill node", weight: 6, stock: true, strike: (*campaign).strikeNode},
 	{name: "kill all", weight: 2, stock: true, strike: (*campaign).strikeAll},
-	{name: "stop node", weight: 3, stock: false, strike: (*campaign).strikeStop},
+	{name: "stop node", weight: 3, strike: (*campaign).strikeStop},
 	{name: "wipe etcd", weight: 1, stock: true, strike: func(c *campaign) (string, heal) { return c.strikeDisk("etcd") }},
 	{name: "wipe disk", weight: 2, stock: true, strike: func(c *campaign) (string, heal) { return c.strikeDisk("") }},
 	{name: "new machine", weight: 1, strike: (*campaign).strikeMachine},
 	{name: "pause member", weight: 5, stock: true, strike: (*campaign).strikePauseMember},
-	{name: "pause node", weight: 4, strike: (*campaign).strikePauseNode},
+	{name: "pause node", weight: 4, stock: true, strike: (*campaign).strikePauseNode},
 	{name: "cut link", weight: 5, stock: true, strike: (*campaign).strikeLink},
 	{name: "cut one way", weight: 5, stock: true, strike: (*campaign).strikeOneWay},
 	{name: "cut node", weight: 4, stock: true, strike: (*campaign).strikeCable},
@@ -48,7 +48,7 @@ var faults = []fault{
 	{name: "fill disk", weight: 3, strike: (*campaign).strikeFull},
 	{name: "reload", weight: 3, strike: (*campaign).strikeReload},
 	{name: "bad Corefile", weight: 3, strike: (*campaign).strikeBadCorefile},
-	{name: "older image", weight: 2, strike: (*campaign).strikeImage},
+	{name: "older image", weight: 2, stock: true, strike: (*campaign).strikeImage},
 	{name: "new gossip key", weight: 1, strike: (*campaign).strikeKey},
 	{name: "join", weight: 2, strike: (*campaign).strikeJoin},
 	{name: "remove member", weight: 6, strike: (*campaign).strikeRemove},

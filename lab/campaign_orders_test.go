@@ -128,6 +128,7 @@ func (c *campaign) strikeJoin() (string, heal) {
 	c.states[n] = &state{joined: true}
 	c.watch.excuse(n)
 	c.watch.forgets(n)
+	c.watch.starts(n)
 	c.Start(n)
 	return n, heal{}
 }

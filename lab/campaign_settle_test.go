@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -76,6 +77,32 @@ func (c *campaign) settle() error {
 	}
 	// The client set is about health: on a machine with too few cores a member may be late and leave it for a moment.
 	err = poll(healthyLimit, func() error { return c.allSay(c.nodes, c.watch.client, c.targets("client", c.nodes...)) })
+	if err != nil {
+		return fmt.Errorf("%w: %v after all is well: %w", errDNS, healthyLimit, err)
+	}
+	return nil
+}
+
+// oneContent is an error if the nodes do not come to one serial, with all of them at the domain's own name.
+func (c *campaign) oneContent() error {
+	var all []string
+	for _, n := range c.nodes {
+		all = append(all, c.Addr(n))
+	}
+	slices.Sort(all)
+	apex := strings.Join(all, ", ")
+	err := poll(healthyLimit, func() error {
+		serial := c.Ask(clientHost, c.Addr(c.nodes[0]), c.Domain, dns.TypeSOA)
+		for _, n := range c.nodes {
+			if got := c.Ask(clientHost, c.Addr(n), c.Domain, dns.TypeSOA); got != serial {
+				return fmt.Errorf("%s says %q of its zone, %s says %q", c.nodes[0], serial, n, got)
+			}
+			if got := c.Ask(clientHost, c.Addr(n), c.Domain, dns.TypeA); got != apex {
+				return fmt.Errorf("%s says that %s is at %s, want %s", n, c.Domain, got, apex)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("%w: %v after all is well: %w", errDNS, healthyLimit, err)
 	}

@@ -147,23 +147,39 @@ func (d *disaster) verdict(nodes []string, stock ...error) {
 // write, for linearizable reads too. (What follows when the machine that has it is back depends on the raft logs: the members go on,
 // each with its own data, or die of a panic again and again.)
 func TestAcknowledgedWriteOutlivesADisk(t *testing.T) {
-	onBoth(t, func(_ *testing.T, d *disaster) {
-		d.Kill("infra1")
-		d.more(30)
-		d.quiesce()
-		d.KillAll()
-		d.WipeEtcd("infra2")
-		d.alone("infra2")
-		d.Start("infra1")
-		if !d.product {
-			d.serving("infra1", "infra2")
-			d.verdict([]string{"infra1", "infra2"}, errLost)
-			return
-		}
-		d.Start("infra0")
-		d.serving(d.Names()...)
-		d.verdict(d.Names())
-	})
+	for _, lost := range []struct {
+		name string
+		wipe func(l *Lab, name string)
+	}{
+		{"EtcdDirectory", (*Lab).WipeEtcd},
+		{"WholeDisk", (*Lab).Wipe},
+	} {
+		t.Run(lost.name, func(t *testing.T) {
+			onBoth(t, func(_ *testing.T, d *disaster) {
+				d.Kill("infra1")
+				d.more(30)
+				d.quiesce()
+				d.KillAll()
+				lost.wipe(d.Lab, "infra2")
+				d.alone("infra2")
+				d.Start("infra1")
+				if !d.product {
+					d.serving("infra1", "infra2")
+					d.verdict([]string{"infra1", "infra2"}, errLost)
+					return
+				}
+				d.Holds("two of three, and neither has the write, are no cluster", 2*quiet, func() error {
+					if r := d.At("infra1", "--command-timeout", "200ms", "get", "none"); r.Code == 0 {
+						return errorf("infra1 serves: %v", r)
+					}
+					return d.NoMember("infra2")
+				})
+				d.Start("infra0")
+				d.serving(d.Names()...)
+				d.verdict(d.Names())
+			})
+		})
+	}
 }
 
 // etcd-io/etcd#12227: --initial-cluster-state=new was left on, as every unit file leaves it, and two of three machines come back

@@ -19,9 +19,7 @@ import (
 // other node could tell it what it served. It says what is wrong, and is well again when there is room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	l := New(t, Options{Nodes: 1, Edit: func(_, s string) string {
-		return strings.Replace(s, "etcdsrv {", "etcdsrv {\n        ephemeral yes", 1)
-	}})
+	l := New(t, Options{Nodes: 1, Edit: inMemory})
 	const name = "infra0"
 	full := smallDisk(t, l, name, "1m")
 	l.Start(name)
@@ -60,6 +58,48 @@ func TestFullDisk(t *testing.T) {
 	l.WaitHealthy()
 	if l.PID(name) != pid {
 		t.Error("it started again")
+	}
+}
+
+// A member whose own disk is full dies, as etcd does. Its node goes on answering and says why, the others serve, and with room again it is the member that
+// it was.
+func TestFullDiskUnderEtcd(t *testing.T) {
+	t.Parallel()
+	c := forTrials(t, Options{Edit: inMemory})
+	const name = "infra2"
+	n := c.node(name)
+	c.disk(t, filepath.Join(n.dir, "disk"), n.data(), "256m")(true)
+	c.boot(t)
+	before := c.memberIDs("infra0")
+	c.trial("Full", func(t *testing.T, c *campaign) {
+		ballast := filepath.Join(n.data(), "ballast")
+		if err := os.WriteFile(ballast, make([]byte, 256<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("fill the disk: %v", err)
+		}
+		c.Wait("its member has died of that, again and again", healthyLimit, func() error {
+			if deaths, err := c.ask(name); err != nil || len(deaths.Deaths) < 2 {
+				return errorf("%v, %v", deaths.Deaths, err)
+			}
+			return nil
+		})
+		c.WaitStatus(name, "problems", "the member does not run")
+		said := c.StatusText(name, "deaths")
+		if !strings.Contains(said, "no space left on device") {
+			t.Errorf("it does not say why: %s", said)
+		}
+		served, _, _ := c.counts()
+		c.Wait("the others serve", healthyLimit, func() error {
+			if now, _, _ := c.counts(); now < served+50 {
+				return errorf("%d writes were acknowledged", now-served)
+			}
+			return nil
+		})
+		if err := os.Remove(ballast); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := sameMembers(c.nodes, before, c.memberIDs("infra0")); err != nil {
+		t.Error(err)
 	}
 }
 

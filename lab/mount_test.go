@@ -16,13 +16,11 @@ import (
 // whole data directory is seen, the node knows nothing, and is replaced like any blank one. When that disk is back it says so.
 func TestMountMissing(t *testing.T) {
 	t.Parallel()
-	l := New(t, Options{Edit: func(_, s string) string { // its disks are in memory
-		return strings.Replace(strings.Replace(s, "        ephemeral yes\n", "", 1), "etcdsrv {", "etcdsrv {\n        ephemeral yes", 1)
-	}})
+	l := New(t, Options{Edit: inMemory})
 	n := l.node("infra2")
-	data := l.disk(t, filepath.Join(n.dir, "disk0"), n.data())
+	data := l.disk(t, filepath.Join(n.dir, "disk0"), n.data(), "512m")
 	data(true)
-	etcd := l.disk(t, filepath.Join(n.dir, "disk1"), filepath.Join(n.data(), "etcd"))
+	etcd := l.disk(t, filepath.Join(n.dir, "disk1"), filepath.Join(n.data(), "etcd"), "512m")
 	etcd(true)
 	l.StartAll()
 	l.WaitHealthy()
@@ -72,8 +70,13 @@ func TestMountMissing(t *testing.T) {
 	})
 }
 
-// disk makes a file system and returns what mounts it at a directory, and unmounts it there again. What it holds stays.
-func (l *Lab) disk(t *testing.T, source, at string) func(mounted bool) {
+// inMemory has the Corefile of a node say that disks do not outlive a power cut.
+func inMemory(_, corefile string) string {
+	return strings.Replace(strings.Replace(corefile, "        ephemeral yes\n", "", 1), "etcdsrv {", "etcdsrv {\n        ephemeral yes", 1)
+}
+
+// disk makes a file system of a size and returns what mounts it at a directory, and unmounts it there again. What it holds stays.
+func (l *Lab) disk(t *testing.T, source, at, size string) func(mounted bool) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -82,7 +85,7 @@ func (l *Lab) disk(t *testing.T, source, at string) func(mounted bool) {
 		}
 	}
 	must(os.Mkdir(source, 0o700))
-	must(unix.Mount("tmpfs", source, "tmpfs", 0, "size=512m"))
+	must(unix.Mount("tmpfs", source, "tmpfs", 0, "size="+size))
 	is := false
 	t.Cleanup(func() {
 		if is {

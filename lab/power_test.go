@@ -19,12 +19,10 @@ import (
 var cuts = flag.Int("cuts", 6, "how many moments of a rack's first three seconds to cut the power at, up to 300")
 
 // The power of all nodes fails at a moment of the first three seconds, in steps of 10 ms. When it is back, one cluster
-// is there, whatever had been decided.
+// is there, whatever had been decided. The moments are always the same; what the nodes have come to by then is not.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(1, 0))
 	n := min(max(*cuts, 1), 300)
 	l := New(t, Options{})
 	for i := range n {

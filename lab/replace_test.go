@@ -75,6 +75,7 @@ func TestEtcd5087BlankDisk(t *testing.T) {
 	w := l.watchDNS()
 	w.excuse("infra2")
 	w.forgets("infra2")
+	w.starts("infra2")
 	l.Start("infra2")
 	began := time.Now()
 	l.Wait("infra2 answers", healthyLimit, func() error { return w.heard("infra2") })
@@ -136,6 +137,9 @@ func TestReplaceManual(t *testing.T) {
 	l.Start("infra2")
 	l.WaitStatus("infra2", "waiting", "replace manual")
 	l.Holds("infra2", quiet, func() error { return l.NoMember("infra2") })
+	l.order("replace", "infra2")
+	l.WaitHealthy()
+	l.voters(l.Names()...)
 }
 
 // Two nodes join one after the other, by lines in the Corefile, while a client writes; the zone follows, and the last one

@@ -13,10 +13,17 @@ import (
 )
 
 // TestRestoreBackup: two of three disks are lost, and with them what was acknowledged. The operator does what docs/operations.md says under
-// "A cluster that lost its quorum", with a backup and then with the data of the member that is left.
+// "A cluster that lost its quorum", with a backup and then with the data of the member that is left. That one has a disk of its own below etcd/.
 func TestRestoreBackup(t *testing.T) {
 	t.Parallel()
-	l := boot(t, Options{})
+	l := New(t, Options{Edit: inMemory})
+	n := l.node("infra0")
+	if err := os.Mkdir(n.data(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l.disk(t, filepath.Join(n.dir, "disk"), filepath.Join(n.data(), "etcd"), "512m")(true)
+	l.StartAll()
+	l.WaitHealthy()
 	l.Put("in the backup", "1")
 	backup := filepath.Join(t.TempDir(), "backup.db")
 	if r := l.At("infra0", "snapshot", "save", backup); r.Code != 0 {
@@ -26,7 +33,8 @@ func TestRestoreBackup(t *testing.T) {
 	first := l.OneCluster()
 
 	l.loseQuorum()
-	l.restore(backup, "once")
+	l.restore(backup, "once", l.Names())
+	l.WaitHealthy()
 	for _, n := range l.Names() {
 		l.GetAt(n, "in the backup", "1")
 	}
@@ -51,7 +59,8 @@ func TestRestoreBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.restore(left, "twice", "--skip-hash-check")
+	l.restore(left, "twice", l.Names(), "--skip-hash-check")
+	l.WaitHealthy()
 	for _, n := range l.Names() {
 		l.GetAt(n, "in the backup", "1")
 		l.GetAt(n, "before the second loss", "3")
@@ -82,28 +91,83 @@ func (l *Lab) loseQuorum() {
 	}
 }
 
-// restore gives every node a member of a new cluster, made of a database, in its data directory.
-func (l *Lab) restore(db, token string, more ...string) {
+// TestRestoreWithoutOne: infra2 is down when the other two disks are lost and a backup is restored on them. When it comes back with its old data
+// every node says so, and what the operator did on the others leads out for it as well.
+func TestRestoreWithoutOne(t *testing.T) {
+	t.Parallel()
+	l := boot(t, Options{})
+	l.Put("in the backup", "1")
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	if r := l.At("infra0", "snapshot", "save", backup); r.Code != 0 {
+		t.Fatal(r)
+	}
+	l.KillAll()
+	rest := []string{"infra0", "infra1"}
+	for _, n := range rest {
+		l.Wipe(n)
+	}
+	l.restore(backup, "again", rest)
+	l.Get("in the backup", "1")
+	l.Start("infra2")
+	for _, n := range l.Names() {
+		l.WaitStatus(n, "problems", "is of another birth of this cluster")
+	}
+	l.GetAt("infra1", "in the backup", "1")
+	l.Stop("infra2")
+	l.forget("infra2", "again")
+	l.Start("infra2")
+	l.voters(l.Names()...)
+	l.WaitHealthy()
+	l.OneCluster()
+	l.GetAt("infra2", "in the backup", "1")
+}
+
+// forget are the first steps of the operator's on a stopped node: what it held is set aside, and nothing tells of it any more.
+func (l *Lab) forget(name, token string) {
+	l.t.Helper()
+	data := l.node(name).data()
+	lost := filepath.Join(data, "etcd", "aside-"+token)
+	all := os.MkdirAll(lost, 0o700)
+	for _, f := range []string{"member", "stamp"} {
+		all = errors.Join(all, rename(filepath.Join(data, "etcd", f), filepath.Join(lost, f)))
+	}
+	for _, f := range []string{"genesis.json", "identity.json", "seen.json", "roster.json"} {
+		if err := os.Remove(filepath.Join(data, f)); !errors.Is(err, fs.ErrNotExist) {
+			all = errors.Join(all, err)
+		}
+	}
+	if all != nil {
+		l.t.Fatal(all)
+	}
+}
+
+// rename moves what is there.
+func rename(from, to string) error {
+	if err := os.Rename(from, to); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// restore gives the nodes members of a new cluster, made of a database, in their data directories, and starts them.
+func (l *Lab) restore(db, token string, nodes []string, more ...string) {
 	l.t.Helper()
 	var initial []string
-	for _, n := range l.Names() {
+	for _, n := range nodes {
 		initial = append(initial, n+"=https://"+n+"."+l.Domain+":2380")
 	}
-	for _, n := range l.Names() {
-		data := l.node(n).data()
-		if err := os.Rename(filepath.Join(data, "etcd"), filepath.Join(data, "etcd.aside-"+token)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			l.t.Fatal(err)
-		}
-		for _, f := range []string{"genesis.json", "identity.json", "seen.json", "roster.json"} {
-			if err := os.Remove(filepath.Join(data, f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				l.t.Fatal(err)
-			}
-		}
+	for _, n := range nodes {
+		l.forget(n, token)
+		etcd := filepath.Join(l.node(n).data(), "etcd")
 		args := append([]string{"etcdutl", "snapshot", "restore", db, "--name", n, "--initial-cluster", strings.Join(initial, ","), "--initial-cluster-token", token,
-			"--initial-advertise-peer-urls", "https://" + n + "." + l.Domain + ":2380", "--data-dir", filepath.Join(data, "etcd"),
+			"--initial-advertise-peer-urls", "https://" + n + "." + l.Domain + ":2380", "--data-dir", filepath.Join(etcd, "aside-new"),
 			"--bump-revision", "1000000000", "--mark-compacted"}, more...)
 		l.Must(n, l.bin(), args...)
+		if err := errors.Join(os.Rename(filepath.Join(etcd, "aside-new", "member"), filepath.Join(etcd, "member")), os.Remove(filepath.Join(etcd, "aside-new"))); err != nil {
+			l.t.Fatal(err)
+		}
 	}
-	l.StartAll()
-	l.WaitHealthy()
+	for _, n := range nodes {
+		l.Start(n)
+	}
 }

@@ -16,6 +16,14 @@ import (
 // onTrial boots a rack for trials.
 func onTrial(t *testing.T, o Options) *campaign {
 	t.Helper()
+	c := forTrials(t, o)
+	c.boot(t)
+	return c
+}
+
+// forTrials builds a rack for trials, which is not booted yet.
+func forTrials(t *testing.T, o Options) *campaign {
+	t.Helper()
 	edit := o.Edit
 	o.Edit = func(node, text string) string {
 		if edit != nil {
@@ -25,7 +33,6 @@ func onTrial(t *testing.T, o Options) *campaign {
 	}
 	c := &campaign{Lab: New(t, o), product: true, random: rand.New(rand.NewPCG(0, 0)), states: map[string]*state{}, acknowledged: map[string]string{}}
 	c.nodes = c.Names()[:c.Lab.Nodes]
-	c.boot(t)
 	return c
 }
 

@@ -70,8 +70,10 @@ type NodeStatus struct {
 	Gossip string        `json:"gossip,omitempty"`
 	Error  string        `json:"error,omitempty"`
 	Phase  srvboot.Phase `json:"phase,omitempty"`
-	// Genesis is the decision that its cluster was born by, empty before that.
+	// Genesis is the decision that its cluster was born by, Cluster that cluster's etcd ID; empty before that. A cluster that was restored from
+	// a backup has no genesis.
 	Genesis string `json:"genesis,omitempty"`
+	Cluster string `json:"cluster_id,omitempty"`
 	Serial  uint32 `json:"serial,omitempty"`
 	// Plan and Reason are what it does and why; a spare's plan is "spare".
 	Plan   string `json:"plan,omitempty"`
@@ -238,13 +240,13 @@ func (s *Status) problems() (out []string) {
 // strangers names the nodes of another birth of this cluster: they are kept out of the zone and are no part of the quorum.
 func (s *Status) strangers() (out []string) {
 	own := slices.IndexFunc(s.Nodes, func(n NodeStatus) bool { return n.Name == s.Node })
-	if own < 0 || s.Nodes[own].Genesis == "" {
+	if own < 0 || s.Nodes[own].Cluster == "" {
 		return nil
 	}
 	for _, n := range s.Nodes {
-		if g := s.Nodes[own].Genesis; n.Genesis != "" && n.Genesis != g {
-			out = append(out, fmt.Sprintf("%s is of another birth of this cluster, genesis %s, and this node of genesis %s; where the wrong one is: stop etcd-dns, move its data directory away, start it",
-				n.Name, n.Genesis, g))
+		if c := s.Nodes[own].Cluster; n.Cluster != "" && n.Cluster != c {
+			out = append(out, fmt.Sprintf("%s is of another birth of this cluster, cluster ID %s, and this node of cluster ID %s; where the wrong one is: stop etcd-dns, move its data directory away, start it",
+				n.Name, n.Cluster, c))
 		}
 	}
 	return out

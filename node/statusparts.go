@@ -41,7 +41,7 @@ func (n *Node) nodeStatus(o *Options, rep srvboot.Report, cluster string) []Node
 				ns.Reason = state.Plan.Reason
 			}
 			if g := state.Accepted; g != nil && (state.Phase == srvboot.Born || state.Phase == srvboot.Running || state.Phase == srvboot.Joining) {
-				ns.Genesis = g.Genesis.ID
+				ns.Genesis, ns.Cluster = g.Genesis.ID, g.Genesis.ClusterID
 			}
 		}
 		out = append(out, ns)

@@ -38,9 +38,12 @@ type preflight struct {
 // ask puts the question to every node whose turn it is.
 func (b *Boot) ask(now time.Time) {
 	names := look(b.facts()).knownNames()
+	for _, m := range b.view.Members { // its line may be gone, and its member stays
+		names = append(names, m.Node)
+	}
 	known := map[string]bool{}
 	for _, name := range names {
-		if name == b.home.Node {
+		if name == b.home.Node || known[name] {
 			continue
 		}
 		known[name] = true

@@ -57,6 +57,7 @@ func (b *Boot) tend(now time.Time) {
 	if b.steward.leads.IsZero() || b.steward.term != self.Term {
 		b.steward.leads, b.steward.term = now, self.Term
 		b.askAllNow() // what people ordered while others led
+		b.at(now)
 	}
 	b.observe(self, now)
 	if b.busy() || b.steward.saving.running || now.Before(b.steward.retry.until) || slices.Equal(list, b.steward.from) {

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ func (b *Boot) advance() bool {
 		return b.watch(now)
 	}
 	if b.diskErr != nil || b.unsure {
-		b.planned(wait(20, "this node's memory cannot be read or written; see the log"), now)
+		b.planned(b.withoutMemory(), now)
 		b.at(now.Add(b.o.Timing.Slow))
 		return false
 	}
@@ -30,6 +31,18 @@ func (b *Boot) advance() bool {
 		return false
 	}
 	return b.execute(p)
+}
+
+// withoutMemory waits for what is on this node's disk.
+func (b *Boot) withoutMemory() Plan {
+	if b.diskErr == nil {
+		return wait(20, "genesis.json cannot be written; see the log")
+	}
+	p := wait(20, "this node's memory cannot be read: %v", b.diskErr)
+	if h := (hintError{}); errors.As(b.diskErr, &h) {
+		p.Hint = h.Hint()
+	}
+	return p
 }
 
 func (b *Boot) execute(p Plan) bool {

@@ -17,9 +17,12 @@ const (
 )
 
 // Change is one step in a cluster's membership. It is made against a member list: when a linearizable read shows
-// another one, the step is not taken.
+// another one, the step is not taken. Nor is it when the member no longer leads in the term of then: etcd would hand it to the next leader,
+// whose node may have been told otherwise.
 type Change struct {
 	Op ChangeOp `json:"op"`
+	// Term is the raft term in which the member led when the step was derived.
+	Term uint64 `json:"term"`
 	// ID is the member that is removed or promoted, 16 hexadecimal digits; it is the result of AddLearner.
 	ID string `json:"id,omitempty"`
 	// PeerURL is that of the learner to add.

@@ -16,8 +16,9 @@ type etcdDir struct {
 	memberID, clusterID string
 	lastIndex           uint64
 	cutOff              bool // see DiskFacts.CutOff
-	// why says what was seen, for a person to read; empty for none.
+	// why says what was seen, for a person to read; empty for none. err is what was broken.
 	why string
+	err error
 }
 
 // classify tells what lies in etcd/. It opens everything read-only and takes no lock.
@@ -31,13 +32,13 @@ func (d *Disk) classify(m *Marker) etcdDir {
 	names, err := etcdEntries(d.EtcdDir())
 	switch {
 	case err != nil:
-		return broken("%v", err)
+		return broken("%w", err)
 	case len(names) == 0:
 		return etcdDir{data: None}
 	}
 	stamp, err := d.readStamp()
 	if err != nil {
-		return broken("%v", err)
+		return broken("%w", err)
 	}
 	if !slices.Contains(names, memberDirName) {
 		return classifyStamp(names, stamp, m)
@@ -47,7 +48,7 @@ func (d *Disk) classify(m *Marker) etcdDir {
 	case errors.Is(err, errNoWAL):
 		return d.classifyNoWAL(stamp, m)
 	case err != nil:
-		return broken("write-ahead log: %v", err)
+		return broken("write-ahead log: %w", err)
 	}
 	return d.classifyWAL(log, m)
 }
@@ -59,7 +60,8 @@ func (d *Disk) memberPath(name string) string {
 }
 
 func broken(format string, args ...any) etcdDir {
-	return etcdDir{data: Broken, why: fmt.Sprintf(format, args...)}
+	err := fmt.Errorf(format, args...)
+	return etcdDir{data: Broken, why: err.Error(), err: err}
 }
 
 // etcdEntries lists what counts in the etcd directory: not what a file system itself makes at its root, nor data
@@ -108,7 +110,7 @@ func started(p Phase) bool {
 func (d *Disk) classifyNoWAL(stamp string, m *Marker) etcdDir {
 	db, err := readDB(d.memberPath(filepath.Join("snap", "db")))
 	if err != nil {
-		return broken("no write-ahead log, and a database that cannot be read: %v", err)
+		return broken("no write-ahead log, and a database that cannot be read: %w", err)
 	}
 	if db == dbHasData {
 		return broken("a database with data but no write-ahead log")
@@ -158,7 +160,7 @@ func (d *Disk) classifyWAL(log walFacts, m *Marker) etcdDir {
 	db, err := checkDB(d.memberPath(filepath.Join("snap", "db")))
 	switch {
 	case err != nil:
-		out.data, out.why = Broken, fmt.Sprintf("a write-ahead log up to index %d, but %v", log.lastIndex, err)
+		out.data, out.why, out.err = Broken, fmt.Sprintf("a write-ahead log up to index %d, but %v", log.lastIndex, err), err
 	case !db:
 		out.data, out.why = Broken, fmt.Sprintf("a write-ahead log up to index %d, but no database", log.lastIndex)
 	default:

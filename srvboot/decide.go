@@ -53,8 +53,11 @@ func (p Plan) waitsFor(names ...string) Plan { p.For = sortedNames(names); retur
 
 // rowMarkerUnusable is row 1.
 func rowMarkerUnusable(s *situation) (Plan, bool) {
-	const hint = "restore genesis.json from this node's backup, or see the manual: a node whose memory is unusable"
 	if e := s.f.Disk.MarkerError; e != "" {
+		hint := "stop etcd-dns, mv genesis.json genesis.json.damaged in its data directory, start it: etcd/ says who it is, and without etcd/ it is a node that lost its disk"
+		if strings.Contains(e, hintNewer) {
+			hint = hintNewer
+		}
 		return refuse(1, hint, "genesis.json cannot be used: %s", e)
 	}
 	if e := foreignMarker(s.f.Home, s.f.Disk.Marker); e != "" {
@@ -93,7 +96,7 @@ func rowNamesake(s *situation) (Plan, bool) {
 
 // rowSuccessor is row 3.
 func rowSuccessor(s *situation) (Plan, bool) {
-	const hint = "keep this data until the recovered cluster is checked: etcd-dns etcdctl endpoint status --cluster"
+	const hint = "keep this data until the recovered cluster is checked: etcd-dns etcdctl endpoint status --cluster; then stop etcd-dns, move its data directory away, start it: it joins as a blank node"
 	if s.phase == FencedOff {
 		return Plan{Row: 3, Action: Idle, Hint: hint,
 			Reason: "this node was fenced: its cluster was recovered elsewhere, its data is kept"}, true
@@ -135,7 +138,11 @@ func rowBroken(s *situation) (Plan, bool) {
 	if s.f.Disk.Data != Broken {
 		return Plan{}, false
 	}
-	return s.broken(5, "etcd/ has neither a usable log nor is it empty"), true
+	what := "etcd/ has neither a usable log nor is it empty"
+	if why := s.f.Disk.Why; why != "" {
+		what += ": " + why
+	}
+	return s.broken(5, what), true
 }
 
 func (s *situation) broken(row int, what string) Plan {

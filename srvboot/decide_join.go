@@ -45,6 +45,9 @@ func rowJoin(s *situation) (Plan, bool) {
 func (s *situation) ask(row int, lost, format string, args ...any) Plan {
 	p := Plan{Row: row, Action: Ask, Reason: fmt.Sprintf(format, args...), Claim: &Claim{PeerURL: s.f.Home.peerURL(), Lost: lost}}
 	for _, a := range s.born {
+		if m := a.State.Member; m == nil || m.Hung || m.Leader != m.ID { // what it said when it led is old
+			continue
+		}
 		if why := a.State.Waits[s.f.Home.Node]; why != "" && why != p.Reason {
 			p.Reason += fmt.Sprintf("; %s: %s", a.Node, why)
 			break

@@ -429,7 +429,9 @@ func decideCases() []struct {
 		{"17 a learner was added for this run, after a removal", []mod{own(Removed), theirs("n1", admitted("r0"))}},
 		{"17 the learner's ID may have run here", []mod{own(Joining), marker(func(m *Marker) { m.MemberID = "00000000000000aa" }), theirs("n1", admitted("r0"))}},
 		{"16 no line for this node", []mod{theirs("n1", serving(nil)), func(f *Facts) { f.Home.Node = "n5"; f.Home.Ask = append(simNames(3), "n5") }}},
-		{"16 not listed, and why not", []mod{theirs("n1", serving(without0)), theirs("n1", func(s *State) { s.Waits = map[string]string{"n0": "no node line"} })}},
+		{"16 not listed, and why not", []mod{theirs("n1", serving(without0)), theirs("n1", waiting("n0", "no node line"))}},
+		{"16 not listed, and why not, as who led before it hung said", []mod{theirs("n1", serving(without0)), theirs("n1", waiting("n0", "no node line")), theirs("n1", func(s *State) { s.Member.Hung = true })}},
+		{"16 not listed, and why not, as who no longer leads said", []mod{theirs("n1", serving(without0)), theirs("n1", waiting("n0", "no node line")), theirs("n1", func(s *State) { s.Member.Leader = "" })}},
 		{"16 a check fails", []mod{theirs("n1", serving(without0)), func(f *Facts) { f.Preflight = []string{"clock: 1970-01-01"} }}},
 		{"18 blank, a voter has our URL", []mod{lives}},
 		{"16 not listed, and a member's address leads elsewhere", []mod{theirs("n1", serving(without0)), stranger("n2")}},
@@ -466,7 +468,7 @@ func decideCases() []struct {
 		{"11 size, accepted, a member is silent", []mod{sized(3, 4, 3), own(Accepted), silent("n2", "x")}},
 		{"11 size, promised, a member of what another accepted is silent", []mod{sized(3, 4, 3), at("n3"), own(Promised), theirs("n1", phase(Accepted)), silent("n2", "x")}},
 		{"16 size, a spare", []mod{sized(3, 4, 3), at("n3"), theirs("n1", servingSized(nil))}},
-		{"16 size, a spare, and why it is not let in by a word", []mod{sized(3, 4, 3), at("n3"), theirs("n1", servingSized(nil)), theirs("n1", func(s *State) { s.Waits = map[string]string{"n3": "3 are connected"} })}},
+		{"16 size, a spare, and why it is not let in by a word", []mod{sized(3, 4, 3), at("n3"), theirs("n1", servingSized(nil)), theirs("n1", waiting("n3", "3 are connected"))}},
 		{"16 size, a place is free", []mod{sized(3, 4, 3), at("n3"), theirs("n1", servingSized(without0))}},
 		{"20 unknown data class", []mod{disk("odd")}},
 	}
@@ -561,6 +563,15 @@ func at(node string) mod {
 }
 
 // servingSized is a running peer of a cluster born with n0 to n2 of a size.
+// waiting has a node's member lead, and the node say why another one waits.
+func waiting(node, why string) func(*State) {
+	return func(s *State) {
+		m := *s.Member
+		m.Leader = m.ID
+		s.Member, s.Waits = &m, map[string]string{node: why}
+	}
+}
+
 func servingSized(edit func([]MemberEntry) []MemberEntry) func(*State) {
 	return func(s *State) {
 		serving(edit)(s)

@@ -70,7 +70,14 @@ func (d *Disk) Facts() (DiskFacts, error) {
 	f.Marker, f.Identity, f.Seen, f.MarkerError = d.load()
 
 	class := d.classify(f.Marker)
+	if errors.Is(class.err, fs.ErrPermission) { // not damage: what a person put there as another user, such as a restored backup
+		return DiskFacts{}, withHint(fmt.Errorf("etcd's data: %w", class.err),
+			"find %s ! -user USER, of the service's USER, and chown what that shows", d.EtcdDir())
+	}
 	f.Data, f.CutOff, f.MemberID, f.ClusterID, f.LastIndex = class.data, class.cutOff, class.memberID, class.clusterID, class.lastIndex
+	if f.Data == Broken {
+		f.Why = class.why
+	}
 	f.Evidence = d.evidence(f, class)
 
 	if f.Marker != nil && f.Marker.EtcdDevice != 0 {

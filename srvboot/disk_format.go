@@ -12,6 +12,9 @@ import (
 // quoteLimit is how much of a damaged file an error quotes, in bytes: enough to recognize it, too little to flood a log.
 const quoteLimit = 48
 
+// hintNewer is for a file of a version that does not exist yet.
+const hintNewer = "run the newer etcd-dns that wrote it"
+
 // decodeState reads one of the three files. An error quotes what was read.
 func decodeState(data []byte, into stateFile) error {
 	if len(bytes.TrimSpace(bytes.Trim(data, "\x00"))) == 0 {
@@ -28,7 +31,7 @@ func decodeState(data []byte, into stateFile) error {
 		return fmt.Errorf("damaged, it has no format number and begins with %s", quoteStart(data))
 	}
 	if f, err := head.Format.Int64(); err != nil || f != Format {
-		return fmt.Errorf("its format is %s, but this program reads format %d: run the newer etcd-dns that wrote it", *head.Format, Format)
+		return fmt.Errorf("its format is %s, but this program reads format %d: %s", *head.Format, Format, hintNewer)
 	}
 	if err := into.UnmarshalJSON(data); err != nil {
 		return fmt.Errorf("damaged, it begins with %s: %w", quoteStart(data), err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -29,6 +30,30 @@ func TestBlankDisk(t *testing.T) {
 	do(t, os.WriteFile(file, nil, 0o600))
 	if _, err := testDisk(file).Facts(); err == nil {
 		t.Error("a file was accepted as the data directory")
+	}
+}
+
+// TestUnreadableEtcd: what another user restored here is not damaged data, which would be set aside; the error says whose it has to be.
+func TestUnreadableEtcd(t *testing.T) {
+	dir := t.TempDir()
+	etcd := filepath.Join(dir, "etcd")
+	do(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755), os.Mkdir(etcd, 0)))
+	read := make(chan error)
+	go func() {
+		runtime.LockOSThread() // it ends with this goroutine
+		if os.Geteuid() == 0 { // who reads everything
+			if err := unix.Setfsuid(65534); err != nil {
+				read <- err
+				return
+			}
+		}
+		_, err := testDisk(dir).Facts()
+		read <- err
+	}()
+	err := <-read
+	h := hintError{}
+	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &h) || !strings.Contains(h.Hint(), etcd+" ! -user") {
+		t.Errorf("got %v, hint %q", err, h.hint)
 	}
 }
 

@@ -24,6 +24,8 @@ const (
 // DiskFacts is what a node's own disk says.
 type DiskFacts struct {
 	Data Data
+	// Why says what is wrong with Broken data, for a person to read.
+	Why string
 	// CutOff says, of Stamped, that a first start has left an empty database and no log: as good as nothing, but etcd would serve
 	// it, so it is set aside before the next start.
 	CutOff bool

@@ -98,7 +98,7 @@ func (b *Boot) ordered(o Order, reply func(OrderReply)) {
 	case OrderRemove:
 		b.remove(o, self, e, listed, reply)
 	case OrderPromote:
-		b.takeOrdered(Change{Op: PromoteLearner, ID: e.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, listed && e.IsLearner, reply)
+		b.promote(o, self, e, listed, reply)
 	case OrderDrain:
 		b.drain(o, self, reply)
 	default:
@@ -169,7 +169,7 @@ func (b *Boot) drain(o Order, self MemberState, reply func(OrderReply)) {
 		reply(OrderReply{Text: "no other voter is connected that could lead", Hint: "etcd-dns status"})
 		return
 	}
-	b.takeOrdered(Change{Op: MoveLeader, ID: next.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, true, func(r OrderReply) {
+	b.takeOrdered(Change{Op: MoveLeader, Term: self.Term, ID: next.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, func(r OrderReply) {
 		if r.Done && o.Op != OrderDrain {
 			r = OrderReply{Leader: entryNode(next)}
 		}
@@ -177,11 +177,19 @@ func (b *Boot) drain(o Order, self MemberState, reply func(OrderReply)) {
 	})
 }
 
-func (b *Boot) takeOrdered(c Change, possible bool, reply func(OrderReply)) {
-	if !possible {
-		reply(OrderReply{Text: fmt.Sprintf("%s has no member that this could be done to", c.Node), Hint: "etcd-dns member list"})
-		return
+// promote makes a learner a voter without what Reconcile waits for.
+func (b *Boot) promote(o Order, self MemberState, e MemberEntry, listed bool, reply func(OrderReply)) {
+	switch {
+	case !listed:
+		reply(OrderReply{Text: o.Node + " has no member", Hint: "to let it in: etcd-dns member add " + o.Node})
+	case !e.IsLearner:
+		reply(OrderReply{Done: true, Text: o.Node + " votes already"})
+	default:
+		b.takeOrdered(Change{Op: PromoteLearner, Term: self.Term, ID: e.ID, Members: ListIDs(self.Members), Node: o.Node, Reason: "ordered"}, reply)
 	}
+}
+
+func (b *Boot) takeOrdered(c Change, reply func(OrderReply)) {
 	b.change(c, func(err error) {
 		if err != nil {
 			reply(OrderReply{Text: err.Error(), Hint: "etcd-dns status"})

@@ -2,6 +2,7 @@ package srvboot
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -414,5 +415,51 @@ func TestReplaceManualWaitsForTheWord(t *testing.T) {
 		r.never(2*time.Minute, "it was replaced", func() bool { return len(r.removed()) > 0 })
 		r.order(Order{Op: OrderReplace, Node: "n2"})
 		r.within(time.Minute, "n2 votes again", r.votersAre("n0", "n1", "n2"))
+	})
+}
+
+// TestVotersWithoutLines: two voters' lines are deleted everywhere, which removes nobody. Their nodes are asked as before: what is ordered and who
+// joins needs a quorum with them.
+func TestVotersWithoutLines(t *testing.T) {
+	inRack(t, 5, func(r *rack) {
+		born5(r)
+		r.grow()
+		lines := []string{"n0", "n1", "n2", "n5"}
+		for _, n := range r.nodes {
+			n.edit(func(h *Home) { h.Ask, h.Admitted = slices.Clone(lines), simInitial(lines...) })
+		}
+		r.settled()
+		r.stop("n2")
+		if reply := r.order(Order{Op: OrderRemove, Node: "n2"}); !reply.Done {
+			t.Errorf("%+v", reply)
+		}
+		r.start("n5")
+		r.within(time.Minute, "n5 votes", r.votersAre("n0", "n1", "n3", "n4", "n5"))
+	})
+}
+
+// TestPromoteOrder: a learner whose node cannot be asked waits for a person, who makes it a voter.
+func TestPromoteOrder(t *testing.T) {
+	inRack(t, 3, func(r *rack) {
+		born3(r)
+		r.settled()
+		r.grow()
+		if reply := r.order(Order{Op: OrderPromote, Node: "n3"}); reply.Done || reply.Text != "n3 has no member" {
+			t.Errorf("without a member: %+v", reply)
+		}
+		r.start("n3")
+		learns := func() bool { _, l := r.members(); return slices.Equal(l, []string{"n3"}) }
+		r.within(20*time.Second, "n3 is a learner", learns)
+		r.sever("n0", "n3", true)
+		r.within(20*time.Second, "n0 says why it is not promoted", func() bool {
+			return strings.Contains(r.nodes["n0"].report().State.Waits["n3"], "does not say that it runs there")
+		})
+		r.never(20*time.Second, "n3 votes", func() bool { return !learns() })
+		for range 2 { // the second time it votes already
+			if reply := r.order(Order{Op: OrderPromote, Node: "n3"}); !reply.Done {
+				t.Errorf("%+v", reply)
+			}
+			r.within(time.Second, "n3 votes", func() bool { v, _ := r.members(); return slices.Contains(v, "n3") })
+		}
 	})
 }

@@ -291,8 +291,8 @@ func (m *simMember) Change(ctx context.Context, ch Change) (id string, err error
 	up, leader := r.up(m.cluster)
 	e, listed := c.has(ch.ID)
 	switch {
-	case leader != m.id: // member/control.go, carryOut
-		return "", fmt.Errorf("%w: read the member list: %w", ErrRefused, errNotLeading)
+	case leader != m.id || ch.Term != c.term: // member/control.go, carryOut
+		return "", fmt.Errorf("%w: %w", ErrRefused, errNotLeading)
 	case !slices.Equal(ListIDs(c.list), ch.Members):
 		return "", fmt.Errorf("%w: the members are %v, the change was derived from %v", ErrRefused, ListIDs(c.list), ch.Members)
 	case r.refuse && (ch.Op == RemoveMember || ch.Op == AddLearner):

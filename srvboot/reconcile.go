@@ -99,7 +99,7 @@ type reconciler struct {
 }
 
 func (r *reconciler) change(op ChangeOp, e MemberEntry, node, format string, args ...any) {
-	c := &Change{Op: op, ID: e.ID, Members: ListIDs(r.f.Self.Members), Node: node, Reason: fmt.Sprintf(format, args...)}
+	c := &Change{Op: op, Term: r.f.Self.Term, ID: e.ID, Members: ListIDs(r.f.Self.Members), Node: node, Reason: fmt.Sprintf(format, args...)}
 	if op == AddLearner {
 		c.ID, c.PeerURL = "", e.PeerURLs[0]
 	}
@@ -172,6 +172,8 @@ func (r *reconciler) unready(e MemberEntry) string {
 		return fmt.Sprintf("learner %s has just caught up", e.ID)
 	case !heard || a.State.Member == nil || a.State.Member.ID != e.ID:
 		return fmt.Sprintf("learner %s has caught up, but %s does not say that it runs there", e.ID, node)
+	case !r.s.heardOf(r.f.Self, node, r.f.LeadSince): // a person may have had it removed, as long as another node led
+		return "too few of the voters' nodes have said since this one leads whether a person keeps it out; if they cannot be asked: etcd-dns member promote " + node
 	}
 	return ""
 }

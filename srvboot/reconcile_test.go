@@ -349,6 +349,7 @@ func reconcileCases() []struct {
 		{"a learner has just caught up", []leaderMod{learns(4000, promoteAfter-time.Nanosecond)}},
 		{"a learner has caught up", []leaderMod{learns(4000, promoteAfter)}},
 		{"a learner has caught up, and its node is not heard", []leaderMod{learns(4500, time.Minute), edit(func(f *ChangeFacts) { silent("n3", "timeout")(&f.Facts) })}},
+		{"a learner has caught up, and too few voters were asked since this one leads", []leaderMod{learns(4500, time.Minute), edit(func(f *ChangeFacts) { f.LeadSince = decideNow.Add(time.Nanosecond) })}},
 		{"a learner beside a blank voter", []leaderMod{learns(100, 0), lost("n2", 60), saved}},
 		{"a learner beside a blank voter, for almost ten minutes", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience - time.Nanosecond)}},
 		{"a learner beside a blank voter, for ten minutes, no snapshot yet", []leaderMod{learns(100, 0), lost("n2", 60), changed(learnerPatience)}},

@@ -48,7 +48,7 @@ func (b *Boot) removalSpread(r *removal, self MemberState, k known) {
 	case r.member.ID == "":
 		r.reply(OrderReply{Done: true, Text: r.order.Node + " has no member, and is kept out"})
 	default:
-		c := Change{Op: RemoveMember, ID: r.member.ID, Members: ListIDs(self.Members), Force: r.order.Force, Node: r.order.Node, Reason: "ordered"}
+		c := Change{Op: RemoveMember, Term: self.Term, ID: r.member.ID, Members: ListIDs(self.Members), Force: r.order.Force, Node: r.order.Node, Reason: "ordered"}
 		b.change(c, func(err error) { b.removalEnded(r, err) })
 	}
 }

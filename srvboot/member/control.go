@@ -84,6 +84,10 @@ func carryOut(ctx context.Context, e *embed.Etcd, c srvboot.Change) (id string, 
 	if err := e.Server.LinearizableReadNotify(ctx); err != nil {
 		return "", fmt.Errorf("%w: read the member list: %w", srvboot.ErrRefused, err)
 	}
+	// A follower's read succeeds, too, and etcd hands on what is proposed to it (raft.go stepFollower).
+	if s := e.Server; s.Leader() != s.MemberID() || s.Term() != c.Term {
+		return "", fmt.Errorf("%w: this member led in term %d; it is term %d, and the leader is %s", srvboot.ErrRefused, c.Term, s.Term(), s.Leader())
+	}
 	if now := srvboot.ListIDs(entries(e)); !slices.Equal(now, c.Members) {
 		return "", fmt.Errorf("%w: the members are %v, the change was derived from %v", srvboot.ErrRefused, now, c.Members)
 	}
@@ -134,18 +138,30 @@ func wrapChange(c srvboot.Change, err error) error {
 		return nil
 	}
 	err = fmt.Errorf("%s %s%s: %w", c.Op, c.ID, c.PeerURL, err)
-	if slices.ContainsFunc(refusals, func(r error) bool { return errors.Is(err, r) }) {
-		return fmt.Errorf("%w: %w", srvboot.ErrRefused, err)
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			return fmt.Errorf("%w: %w: %s", srvboot.ErrRefused, err, r.means)
+		}
 	}
 	return err
 }
 
 // refusals are what etcd says before it proposes a change, and of one that it found void when it applied it (etcdserver/server.go
-// mayAddMember, mayRemoveMember, mayPromoteMember; api/membership/cluster.go ValidateConfigurationChange).
-var refusals = []error{
-	etcdserver.ErrNotEnoughStartedMembers, etcdserver.ErrUnhealthy, etcdserver.ErrLearnerNotReady, etcdserver.ErrBadLeaderTransferee,
-	membership.ErrIDRemoved, membership.ErrIDExists, membership.ErrIDNotFound, membership.ErrPeerURLexists, membership.ErrMemberNotLearner,
-	membership.ErrTooManyLearners,
+// mayAddMember, mayRemoveMember, mayPromoteMember; api/membership/cluster.go ValidateConfigurationChange), with what that means.
+var refusals = []struct {
+	err   error
+	means string
+}{
+	{etcdserver.ErrNotEnoughStartedMembers, "the members that have started would be no quorum"},
+	{etcdserver.ErrUnhealthy, "too few voters have been connected with the leader for five seconds"},
+	{etcdserver.ErrLearnerNotReady, "it has less than nine tenths of what the leader has"},
+	{etcdserver.ErrBadLeaderTransferee, "it is no voter, and cannot lead"},
+	{membership.ErrIDRemoved, "it was removed before, and etcd takes no ID twice"},
+	{membership.ErrIDExists, "a member has that ID already"},
+	{membership.ErrIDNotFound, "no member has that ID any more"},
+	{membership.ErrPeerURLexists, "a member is at that URL already"},
+	{membership.ErrMemberNotLearner, "it votes already"},
+	{membership.ErrTooManyLearners, "etcd has one learner at a time"},
 }
 
 // entries is the applied member list.

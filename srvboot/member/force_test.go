@@ -1,6 +1,7 @@
 package member
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -17,17 +18,11 @@ func TestForcedRemoval(t *testing.T) {
 	}
 	ps := r.startAll(ls)
 	r.awaitAll(ps)
-	state, _ := ps[0].State()
-	leader := 0
-	for i, n := range r.nodes {
-		if r.ids[n.name] == state.Leader {
-			leader = i
-		}
-	}
+	leader, state := r.leads(ps)
 	down, out := (leader+1)%3, (leader+2)%3
 	stopNow(t, ps[down])
-	removal := srvboot.Change{Op: srvboot.RemoveMember, ID: r.ids[r.nodes[out].name], Members: srvboot.ListIDs(state.Members)}
-	if _, err := ps[leader].Change(t.Context(), removal); err == nil || !strings.Contains(err.Error(), "unhealthy cluster") {
+	removal := srvboot.Change{Op: srvboot.RemoveMember, Term: state.Term, ID: r.ids[r.nodes[out].name], Members: srvboot.ListIDs(state.Members)}
+	if _, err := ps[leader].Change(t.Context(), removal); err == nil || !strings.Contains(err.Error(), "unhealthy cluster: too few voters have been connected") {
 		t.Fatalf("without force: %v", err)
 	}
 	removal.Force = true
@@ -50,7 +45,7 @@ func TestForcedRemovalOfTheLastVoter(t *testing.T) {
 	p := r.start(r.launcher(r.nodes[0]), r.launch(r.nodes[0]))
 	r.awaitAll([]*Process{p})
 	state, _ := p.State()
-	removal := srvboot.Change{Op: srvboot.RemoveMember, ID: state.ID, Members: srvboot.ListIDs(state.Members), Force: true}
+	removal := srvboot.Change{Op: srvboot.RemoveMember, Term: state.Term, ID: state.ID, Members: srvboot.ListIDs(state.Members), Force: true}
 	if _, err := p.Change(t.Context(), removal); err == nil || !strings.Contains(err.Error(), "the last voter") {
 		t.Errorf("%v", err)
 	}
@@ -58,4 +53,45 @@ func TestForcedRemovalOfTheLastVoter(t *testing.T) {
 	if now, ok := p.State(); !ok || !now.Serving || len(now.Members) != 1 {
 		t.Errorf("afterwards: %+v", now)
 	}
+}
+
+// TestChangeByWhoDoesNotLead: a follower's reads succeed, and etcd hands on what is proposed to it. A step is not taken by a member that does not
+// lead, and not by one that leads in another term than that of the step.
+func TestChangeByWhoDoesNotLead(t *testing.T) {
+	r := newRack(t, rackOptions{nodes: 3})
+	var ls []*Launcher
+	for _, n := range r.nodes {
+		ls = append(ls, r.launcher(n))
+	}
+	ps := r.startAll(ls)
+	r.awaitAll(ps)
+	leader, state := r.leads(ps)
+	out := (leader + 2) % 3
+	removal := srvboot.Change{Op: srvboot.RemoveMember, Term: state.Term, ID: r.ids[r.nodes[out].name], Members: srvboot.ListIDs(state.Members)}
+	for _, tt := range []struct {
+		name string
+		at   *Process
+		term uint64
+	}{
+		{"a follower", ps[(leader+1)%3], state.Term},
+		{"the leader, in an earlier term", ps[leader], state.Term - 1},
+	} {
+		removal.Term = tt.term
+		if _, err := tt.at.Change(t.Context(), removal); !errors.Is(err, srvboot.ErrRefused) || !strings.Contains(err.Error(), "this member led in term") {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	r.awaitAll(ps) // three members, as before
+}
+
+// leads is which of three members leads, and what it says.
+func (r *rack) leads(ps []*Process) (int, srvboot.MemberState) {
+	r.t.Helper()
+	for i, p := range ps {
+		if s, ok := p.State(); ok && s.Leader == s.ID {
+			return i, s
+		}
+	}
+	r.t.Fatal("nobody leads")
+	return 0, srvboot.MemberState{}
 }
