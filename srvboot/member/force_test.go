@@ -12,12 +12,7 @@ import (
 // is removed at its end, and again when it is started while nobody has a quorum: then its listeners end before etcd does.
 func TestForcedRemoval(t *testing.T) {
 	r := newRack(t, rackOptions{nodes: 3})
-	var ls []*Launcher
-	for _, n := range r.nodes {
-		ls = append(ls, r.launcher(n))
-	}
-	ps := r.startAll(ls)
-	r.awaitAll(ps)
+	ls, ps := r.boot()
 	leader, state := r.leads(ps)
 	down, out := (leader+1)%3, (leader+2)%3
 	stopNow(t, ps[down])
@@ -59,12 +54,7 @@ func TestForcedRemovalOfTheLastVoter(t *testing.T) {
 // lead, and not by one that leads in another term than that of the step.
 func TestChangeByWhoDoesNotLead(t *testing.T) {
 	r := newRack(t, rackOptions{nodes: 3})
-	var ls []*Launcher
-	for _, n := range r.nodes {
-		ls = append(ls, r.launcher(n))
-	}
-	ps := r.startAll(ls)
-	r.awaitAll(ps)
+	_, ps := r.boot()
 	leader, state := r.leads(ps)
 	out := (leader + 2) % 3
 	removal := srvboot.Change{Op: srvboot.RemoveMember, Term: state.Term, ID: r.ids[r.nodes[out].name], Members: srvboot.ListIDs(state.Members)}

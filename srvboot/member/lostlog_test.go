@@ -10,12 +10,7 @@ import (
 // again, and the follower's node hears why.
 func TestLostLog(t *testing.T) {
 	r := newRack(t, rackOptions{nodes: 3})
-	var ls []*Launcher
-	for _, n := range r.nodes {
-		ls = append(ls, r.launcher(n))
-	}
-	ps := r.startAll(ls)
-	r.awaitAll(ps)
+	ls, ps := r.boot()
 	state, _ := ps[0].State()
 	leader := slices.IndexFunc(r.nodes, func(n *testNode) bool { return r.ids[n.name] == state.Leader })
 	follower := (leader + 1) % 3

@@ -15,6 +15,23 @@ import (
 	"github.com/etcd-dns/etcd-dns/srvboot"
 )
 
+// boot starts all nodes' members and waits until they serve.
+func (r *rack) boot() ([]*Launcher, []*Process) {
+	r.t.Helper()
+	ls := r.launchers()
+	ps := r.startAll(ls)
+	r.awaitAll(ps)
+	return ls, ps
+}
+
+// launchers is one for each node.
+func (r *rack) launchers() (ls []*Launcher) {
+	for _, n := range r.nodes {
+		ls = append(ls, r.launcher(n))
+	}
+	return ls
+}
+
 // startAll starts all members at once: the first serves before the others open their ports (safety.md T5), or this
 // would stall for a second. Launchers may be warm already.
 func (r *rack) startAll(ls []*Launcher) []*Process {
@@ -59,10 +76,7 @@ func TestThreeMembers(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 	t.Setenv("https_proxy", "http://127.0.0.1:9")
 	r := newRack(t, rackOptions{nodes: 3})
-	var ls []*Launcher
-	for _, n := range r.nodes {
-		ls = append(ls, r.launcher(n))
-	}
+	ls := r.launchers()
 	began := time.Now()
 	ps := r.startAll(ls)
 	r.awaitAll(ps)
@@ -107,12 +121,7 @@ func TestThreeMembers(t *testing.T) {
 // TestPowerCut: all die at once and come back at once; nobody waits for anybody's hash.
 func TestPowerCut(t *testing.T) {
 	r := newRack(t, rackOptions{nodes: 3})
-	var ls []*Launcher
-	for _, n := range r.nodes {
-		ls = append(ls, r.launcher(n))
-	}
-	ps := r.startAll(ls)
-	r.awaitAll(ps)
+	ls, ps := r.boot()
 	r.put(r.client(r.nodes[0]), "k", "v")
 	for _, p := range ps {
 		if err := p.cmd.Process.Kill(); err != nil {
