@@ -27,7 +27,7 @@ func TestBadData(t *testing.T) {
 		run  func(t *testing.T, l *Lab)
 	}{
 		{"MarkerLost", markerLost},
-		{"MarkerDamaged", markerDamaged},
+		{"MemoryDamaged", memoryDamaged},
 		{"MarkersLost", markersLost},
 		{"AnothersData", anothersData},
 		{"LogCorrupt", logCorrupt},
@@ -74,29 +74,33 @@ func markerLost(t *testing.T, l *Lab) {
 	}
 }
 
-// markerDamaged: genesis.json is cut short. The node answers, starts nothing, and says what leads out: the file is moved away, and it is as if it
-// were lost.
-func markerDamaged(t *testing.T, l *Lab) {
-	before := l.memberIDs("infra0")
-	l.Kill("infra2")
-	if err := os.Truncate(l.marker("infra2"), 40); err != nil {
-		t.Fatal(err)
-	}
-	l.Start("infra2")
-	l.WaitStatus("infra2", "plan.action", "refuse")
-	l.WaitStatus("infra2", "plan.hint", "mv genesis.json genesis.json.damaged in its data directory")
-	l.Holds("it starts no member", time.Second, func() error { return l.idle("infra2") })
-	l.Wait("it answers", soon, func() error {
-		return l.allSay([]string{"infra2"}, Question{l.service("server"), dns.TypeSRV}, l.complete("server"))
-	})
-	l.Stop("infra2")
-	if err := os.Rename(l.marker("infra2"), l.marker("infra2")+".damaged"); err != nil {
-		t.Fatal(err)
-	}
-	l.Start("infra2")
-	l.WaitHealthy()
-	if after := l.memberIDs("infra0"); after["infra2"] != before["infra2"] {
-		t.Errorf("its member was %x and is %x", before["infra2"], after["infra2"])
+// memoryDamaged: one of the files of a node's memory is cut short. The node answers, starts nothing, and says what leads out: the file is moved away. Only
+// without identity.json may it become another member.
+func memoryDamaged(t *testing.T, l *Lab) {
+	for _, file := range []string{"genesis.json", "seen.json", "identity.json"} {
+		before := l.memberIDs("infra0")
+		path := filepath.Join(l.node("infra2").data(), file)
+		l.Kill("infra2")
+		if err := os.Truncate(path, 10); err != nil {
+			t.Fatal(err)
+		}
+		l.Start("infra2")
+		l.WaitStatus("infra2", "plan.reason", path)
+		l.WaitStatus("infra2", "plan.hint", "move the damaged file away")
+		l.Holds("it starts no member", time.Second, func() error { return l.idle("infra2") })
+		l.Wait("it answers", soon, func() error {
+			return l.allSay([]string{"infra2"}, Question{l.service("server"), dns.TypeSRV}, l.complete("server"))
+		})
+		l.Stop("infra2")
+		if err := os.Rename(path, path+".damaged"); err != nil {
+			t.Fatal(err)
+		}
+		l.Start("infra2")
+		l.voters(l.Names()...)
+		l.WaitHealthy()
+		if after := l.memberIDs("infra0"); after["infra2"] != before["infra2"] && file != "identity.json" {
+			t.Errorf("after %s its member was %x and is %x", file, before["infra2"], after["infra2"])
+		}
 	}
 }
 

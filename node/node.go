@@ -248,8 +248,8 @@ func (n *Node) runMember(ctx, services context.Context) error {
 		return nil
 	}
 	defer n.peers.forget("")
-	if err := n.awaitLife(ctx); err != nil || ctx.Err() != nil {
-		return err
+	if n.awaitLife(ctx); ctx.Err() != nil {
+		return nil
 	}
 	n.launcher.Prewarm(ctx)
 	return errors.Join(n.boot.Run(ctx), n.closeLauncher())

@@ -165,9 +165,7 @@ func (n *Node) openDisk(o *Options) (err error) {
 	if err := durable.RemoveTemps(o.Data); err != nil {
 		return err
 	}
-	if err := n.beginLife(); err != nil {
-		return err
-	}
+	n.beginLife()
 	n.memLock = srvboot.NewMemberLock(o.Data, n.log.Named("lock"))
 	n.keepLastGood(o)
 	return nil

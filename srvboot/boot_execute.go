@@ -1,7 +1,6 @@
 package srvboot
 
 import (
-	"errors"
 	"reflect"
 	"strings"
 	"time"
@@ -38,11 +37,8 @@ func (b *Boot) withoutMemory() Plan {
 	if b.diskErr == nil {
 		return wait(20, "genesis.json cannot be written; see the log")
 	}
-	p := wait(20, "this node's memory cannot be read: %v", b.diskErr)
-	if h := (hintError{}); errors.As(b.diskErr, &h) {
-		p.Hint = h.Hint()
-	}
-	return p
+	why, hint := explained(b.diskErr)
+	return wait(20, "this node's memory cannot be read: %s", why).hint(hint)
 }
 
 func (b *Boot) execute(p Plan) bool {

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,7 +199,8 @@ func (t Target) checkDataContent(f *findings, info fs.FileInfo) {
 		f.warn("chmod 700 "+t.DataDir, "the data directory %s has mode %04o: others may write it, expected 0700", t.DataDir, mode)
 	}
 	d := NewDisk(DiskOptions{Dir: t.DataDir, Node: t.Node, Bundle: t.Bundle, SrvName: t.SrvName})
-	if _, _, _, bad := d.load(); bad != "" {
-		f.fail("etcd-dns status; run this node with the name, the bundle and the cluster that the file names, or another data directory", "%s", bad)
+	if _, _, _, bad := d.load(); bad != nil {
+		text, hint := explained(bad)
+		f.fail(cmp.Or(hint, hintDamaged), "%s", text)
 	}
 }

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -54,14 +55,10 @@ func (p Plan) waitsFor(names ...string) Plan { p.For = sortedNames(names); retur
 // rowMarkerUnusable is row 1.
 func rowMarkerUnusable(s *situation) (Plan, bool) {
 	if e := s.f.Disk.MarkerError; e != "" {
-		hint := "stop etcd-dns, mv genesis.json genesis.json.damaged in its data directory, start it: etcd/ says who it is, and without etcd/ it is a node that lost its disk"
-		if strings.Contains(e, hintNewer) {
-			hint = hintNewer
-		}
-		return refuse(1, hint, "genesis.json cannot be used: %s", e)
+		return refuse(1, cmp.Or(s.f.Disk.MarkerHint, hintDamaged), "this node's memory cannot be used: %s", e)
 	}
 	if e := foreignMarker(s.f.Home, s.f.Disk.Marker); e != "" {
-		return refuse(1, "start this node with its own data directory, name and bundle", "genesis.json is %s", e)
+		return refuse(1, hintForeign, "genesis.json is %s", e)
 	}
 	return Plan{}, false
 }

@@ -67,7 +67,9 @@ func (d *Disk) Facts() (DiskFacts, error) {
 			"ls -ld %s; the user of the service must own it", d.o.Dir)
 	}
 	var f DiskFacts
-	f.Marker, f.Identity, f.Seen, f.MarkerError = d.load()
+	var bad error
+	f.Marker, f.Identity, f.Seen, bad = d.load()
+	f.MarkerError, f.MarkerHint = explained(bad)
 
 	class := d.classify(f.Marker)
 	if errors.Is(class.err, fs.ErrPermission) { // not damage: what a person put there as another user, such as a restored backup
@@ -97,7 +99,7 @@ func (d *Disk) Facts() (DiskFacts, error) {
 
 // load reads the three files. bad says which of them are there and cannot be used, and why; such a file is never
 // taken for an absent one.
-func (d *Disk) load() (marker *Marker, id Identity, seen Seen, bad string) {
+func (d *Disk) load() (marker *Marker, id Identity, seen Seen, bad error) {
 	var m Marker
 	found, markerErr := d.read(markerFile, &m)
 	if markerErr == nil && found {
@@ -107,10 +109,7 @@ func (d *Disk) load() (marker *Marker, id Identity, seen Seen, bad string) {
 	}
 	_, idErr := d.read(identityFile, &id)
 	_, seenErr := d.read(seenFile, &seen)
-	if err := errors.Join(markerErr, idErr, seenErr); err != nil {
-		bad = err.Error()
-	}
-	return marker, id, seen, bad
+	return marker, id, seen, errors.Join(markerErr, idErr, seenErr)
 }
 
 // stateFile is what the three files have in common.
@@ -140,12 +139,12 @@ func (d *Disk) mine(m Marker) error {
 		{"node", m.Node, d.o.Node}, {"bundle", m.Bundle, d.o.Bundle},
 	} {
 		if c.want != "" && c.got != c.want {
-			return fmt.Errorf("%s is of %s %q, but this node runs as %s %q", d.path(markerFile), c.what, c.got, c.what, c.want)
+			return withHint(fmt.Errorf("%s is of %s %q, but this node runs as %s %q", d.path(markerFile), c.what, c.got, c.what, c.want), "%s", hintForeign)
 		}
 	}
 	// The default cluster has the empty srv-name, so emptiness cannot mean "not compared" once the node is known.
 	if d.o.Node != "" && m.SrvName != d.o.SrvName {
-		return fmt.Errorf("%s is of srv-name %q, but this node runs for srv-name %q", d.path(markerFile), m.SrvName, d.o.SrvName)
+		return withHint(fmt.Errorf("%s is of srv-name %q, but this node runs for srv-name %q", d.path(markerFile), m.SrvName, d.o.SrvName), "%s", hintForeign)
 	}
 	return nil
 }

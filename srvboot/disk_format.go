@@ -12,8 +12,11 @@ import (
 // quoteLimit is how much of a damaged file an error quotes, in bytes: enough to recognize it, too little to flood a log.
 const quoteLimit = 48
 
-// hintNewer is for a file of a version that does not exist yet.
-const hintNewer = "run the newer etcd-dns that wrote it"
+// hintForeign is for files of another node, hintDamaged for those of this one.
+const (
+	hintForeign = "start this node with its own data directory, name and bundle"
+	hintDamaged = "stop etcd-dns, move the damaged file away, start it: etcd/ says who it is, and without etcd/ it is a node that lost its disk"
+)
 
 // decodeState reads one of the three files. An error quotes what was read.
 func decodeState(data []byte, into stateFile) error {
@@ -31,7 +34,7 @@ func decodeState(data []byte, into stateFile) error {
 		return fmt.Errorf("damaged, it has no format number and begins with %s", quoteStart(data))
 	}
 	if f, err := head.Format.Int64(); err != nil || f != Format {
-		return fmt.Errorf("its format is %s, but this program reads format %d: %s", *head.Format, Format, hintNewer)
+		return withHint(fmt.Errorf("its format is %s, but this program reads format %d", *head.Format, Format), "run the newer etcd-dns that wrote it")
 	}
 	if err := into.UnmarshalJSON(data); err != nil {
 		return fmt.Errorf("damaged, it begins with %s: %w", quoteStart(data), err)

@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -23,7 +24,8 @@ func (i Identity) chain() []string {
 func (d *Disk) BeginLife(nonce func() string, machine string) (Identity, error) {
 	var id Identity
 	if _, err := d.read(identityFile, &id); err != nil {
-		return Identity{}, withHint(err, "etcd-dns status; a restored copy of the file must be the newest one")
+		_, hint := explained(err)
+		return Identity{}, withHint(err, "%s", cmp.Or(hint, hintDamaged))
 	}
 	earlier := id.chain()
 	id.Earlier = earlier[:min(len(earlier), keptBoots)]

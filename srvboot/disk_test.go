@@ -107,6 +107,23 @@ func TestSaveMarkerRefuses(t *testing.T) {
 	}
 }
 
+// What leads out of a file that is not damaged; for one that is, row 1 knows.
+func TestMemoryHints(t *testing.T) {
+	foreign := etcdMarker(t, Running)
+	foreign.Node = "n7"
+	for name, tc := range map[string]struct{ file, content, want string }{
+		"another node's": {markerFile, string(mustJSON(t, foreign)), hintForeign},
+		"a newer format": {seenFile, `{"format":2}`, "run the newer etcd-dns that wrote it"},
+		"damaged":        {identityFile, "{", ""},
+	} {
+		dir := t.TempDir()
+		do(t, os.WriteFile(filepath.Join(dir, tc.file), []byte(tc.content), 0o600))
+		if f := mustFacts(t, dir); f.MarkerHint != tc.want || !strings.Contains(f.MarkerError, filepath.Join(dir, tc.file)) {
+			t.Errorf("%s: hint %q of %q, want %q", name, f.MarkerHint, f.MarkerError, tc.want)
+		}
+	}
+}
+
 func TestDamagedFiles(t *testing.T) {
 	valid := func(v any) string { return string(mustJSON(t, v)) }
 	marker := etcdMarker(t, Running)
@@ -129,7 +146,7 @@ func TestDamagedFiles(t *testing.T) {
 		{"null", markerFile, "null", []string{"no format number"}},
 		{"no format", markerFile, `{"node":"n0"}`, []string{"no format number"}},
 		{"two documents", markerFile, valid(marker) + "{}", []string{"damaged"}},
-		{"a newer format", markerFile, `{"format":2,"phase":["not a string"]}`, []string{"format is 2", "format 1", "newer"}},
+		{"a newer format", markerFile, `{"format":2,"phase":["not a string"]}`, []string{"format is 2", "format 1"}},
 		{"an older format", markerFile, `{"format":0}`, []string{"format is 0"}},
 		{"an unknown phase", markerFile, strings.Replace(valid(marker), "running", "dancing", 1), []string{`"dancing"`}},
 		{"another node's", markerFile, valid(foreign), []string{`"n7"`, `"n0"`}},

@@ -173,7 +173,7 @@ func (r *reconciler) unready(e MemberEntry) string {
 	case !heard || a.State.Member == nil || a.State.Member.ID != e.ID:
 		return fmt.Sprintf("learner %s has caught up, but %s does not say that it runs there", e.ID, node)
 	case !r.s.heardOf(r.f.Self, node, r.f.LeadSince): // a person may have had it removed, as long as another node led
-		return "too few of the voters' nodes have said since this one leads whether a person keeps it out; if they cannot be asked: etcd-dns member promote " + node
+		return tooFewSaid(OrderPromote, node)
 	}
 	return ""
 }
@@ -390,7 +390,7 @@ func (r *reconciler) join() {
 			r.wait(a.Node, "its last learners never came to run: the next one is added in %s; etcd-dns check, on %s; at once by: etcd-dns member add %s",
 				r.f.NotBefore[a.Node].Sub(r.f.Now).Round(time.Second), a.Node, a.Node)
 		case !r.s.heardOf(r.f.Self, a.Node, r.f.LeadSince): // a person may have had it removed, as long as another node led
-			r.wait(a.Node, "too few of the voters' nodes have said since this one leads whether a person keeps it out; if they cannot be asked: etcd-dns member add %s", a.Node)
+			r.wait(a.Node, "%s", tooFewSaid(OrderAdd, a.Node))
 		case !a.Asked.After(r.f.ListSince): // what changed may be what it asked for; others come after it
 			r.wait(a.Node, "it has to ask once more, as the members have changed")
 			return

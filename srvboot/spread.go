@@ -1,6 +1,7 @@
 package srvboot
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -11,6 +12,11 @@ const spreadFor, spreadAsk = 2500 * time.Millisecond, 100 * time.Millisecond
 
 // tooFewHeard says what knownHere means to the one who gave the order.
 const tooFewHeard = "too few of the other voters' nodes have heard of it to remember it"
+
+// tooFewSaid says why a node waits of which heardOf is false, and which order does without.
+func tooFewSaid(order OrderOp, node string) string {
+	return fmt.Sprintf("too few of the voters' nodes have said since this one leads whether a person keeps it out; if they cannot be asked: etcd-dns member %s %s", order, node)
+}
 
 // known says where a word on a node is known.
 type known int
