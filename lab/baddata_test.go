@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -87,7 +88,16 @@ func memoryDamaged(t *testing.T, l *Lab) {
 		l.Start("infra2")
 		l.WaitStatus("infra2", "plan.reason", path)
 		l.WaitStatus("infra2", "plan.hint", "move the damaged file away")
-		l.Holds("it starts no member", time.Second, func() error { return l.idle("infra2") })
+		cut, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Holds("it starts no member and leaves the file as it is", 3*time.Second, func() error {
+			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, cut) {
+				return errorf("%s was %q and is %q, %v", path, cut, now, err)
+			}
+			return l.idle("infra2")
+		})
 		l.Wait("it answers", soon, func() error {
 			return l.allSay([]string{"infra2"}, Question{l.service("server"), dns.TypeSRV}, l.complete("server"))
 		})

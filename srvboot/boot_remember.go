@@ -13,7 +13,7 @@ import (
 // that nobody waits for. A run that is new is written down within a second, an index every five.
 func (b *Boot) remember(now time.Time) {
 	busy := b.plan.Action == Birth || (b.plan.Action == New && !b.member.runs())
-	if busy || b.diskErr != nil || now.Sub(b.seenAt) < b.o.Timing.Slow {
+	if busy || !b.memory() || now.Sub(b.seenAt) < b.o.Timing.Slow {
 		return
 	}
 	due := now.Sub(b.indexAt) >= b.o.Timing.Remember
@@ -55,6 +55,9 @@ func (b *Boot) remember(now time.Time) {
 	b.disk.Seen = next
 	b.say()
 }
+
+// memory reports whether what is in memory is what is on disk: a file that cannot be used has to stay as it is, for a person.
+func (b *Boot) memory() bool { return b.diskErr == nil && b.disk.MarkerError == "" }
 
 // rememberIndex writes down how far the own member came, so that an older image of etcd/ alone can be told (R9). It is
 // what was reported the last time; by now that is in the log on disk. A list without the member says nothing of it: it may

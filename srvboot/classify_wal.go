@@ -50,7 +50,9 @@ func (c *walCache) read(dir string) (walFacts, error) {
 	}
 	if signature != c.signature {
 		c.facts, c.err = readWAL(dir, names)
-		c.signature = signature
+		if c.signature = signature; errors.As(c.err, new(*fs.PathError)) { // of the file system, not of what is in the log
+			c.signature = ""
+		}
 	}
 	return c.facts, c.err
 }

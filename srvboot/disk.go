@@ -72,9 +72,8 @@ func (d *Disk) Facts() (DiskFacts, error) {
 	f.MarkerError, f.MarkerHint = explained(bad)
 
 	class := d.classify(f.Marker)
-	if errors.Is(class.err, fs.ErrPermission) { // not damage: what a person put there as another user, such as a restored backup
-		return DiskFacts{}, withHint(fmt.Errorf("etcd's data: %w", class.err),
-			"find %s ! -user USER, of the service's USER, and chown what that shows", d.EtcdDir())
+	if err := errors.Join(bad, class.err); errors.Is(err, fs.ErrPermission) { // not damage: what a person put there as another user, such as a backup
+		return DiskFacts{}, withHint(err, "find %s ! -user USER, of the service's USER, and chown what that shows", d.o.Dir)
 	}
 	f.Data, f.CutOff, f.MemberID, f.ClusterID, f.LastIndex = class.data, class.cutOff, class.memberID, class.clusterID, class.lastIndex
 	if f.Data == Broken {

@@ -33,28 +33,49 @@ func TestBlankDisk(t *testing.T) {
 	}
 }
 
-// TestUnreadableEtcd: what another user restored here is not damaged data, which would be set aside; the error says whose it has to be.
-func TestUnreadableEtcd(t *testing.T) {
-	dir := t.TempDir()
-	etcd := filepath.Join(dir, "etcd")
-	do(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755), os.Mkdir(etcd, 0)))
-	read := make(chan error)
+// TestUnreadable: what another user put here is not damage, which would be moved or set aside; the error says whose it has to be, and when it is it is read.
+func TestUnreadable(t *testing.T) {
+	wal := filepath.Join("etcd", "member", "wal", "0000000000000000-0000000000000000.wal")
+	for _, path := range []string{"etcd", wal, markerFile, seenFile} {
+		t.Run(path, func(t *testing.T) {
+			dir := t.TempDir()
+			do(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
+			if path == "etcd" {
+				do(t, os.Mkdir(filepath.Join(dir, path), 0o755))
+			} else {
+				do(t, errors.Join(os.MkdirAll(filepath.Join(dir, filepath.Dir(path)), 0o755), os.WriteFile(filepath.Join(dir, path), []byte("x"), 0o644)))
+			}
+			d := testDisk(dir)
+			do(t, os.Chmod(filepath.Join(dir, path), 0))
+			err := asNobody(t, func() error { _, err := d.Facts(); return err })
+			h := hintError{}
+			if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &h) || !strings.Contains(h.Hint(), "find "+dir+" ! -user") {
+				t.Errorf("got %v, hint %q", err, h.hint)
+			}
+			do(t, os.Chmod(filepath.Join(dir, path), 0o755))
+			if err := asNobody(t, func() error { _, err := d.Facts(); return err }); err != nil {
+				t.Errorf("then: %v", err)
+			}
+		})
+	}
+}
+
+// asNobody runs f as a user who may read only what everybody may.
+func asNobody(t *testing.T, f func() error) (err error) {
+	t.Helper()
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		runtime.LockOSThread() // it ends with this goroutine
-		if os.Geteuid() == 0 { // who reads everything
-			if err := unix.Setfsuid(65534); err != nil {
-				read <- err
+		if os.Geteuid() == 0 {
+			if err = unix.Setfsuid(65534); err != nil {
 				return
 			}
 		}
-		_, err := testDisk(dir).Facts()
-		read <- err
+		err = f()
 	}()
-	err := <-read
-	h := hintError{}
-	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &h) || !strings.Contains(h.Hint(), etcd+" ! -user") {
-		t.Errorf("got %v, hint %q", err, h.hint)
-	}
+	<-done
+	return err
 }
 
 func TestSaveAndRead(t *testing.T) {

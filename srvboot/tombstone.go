@@ -83,6 +83,9 @@ func (s Seen) word(cluster, node string) Tombstone {
 
 // give writes a new word on a node down, as that of the own member's cluster. It is durable here when it returns true.
 func (b *Boot) give(self MemberState, node string, word Tombstone) bool {
+	if !b.memory() {
+		return false
+	}
 	last := b.disk.Seen.word(self.ClusterID, node)
 	word.ClusterID, word.SrvName = self.ClusterID, b.home.SrvName
 	word.Term = max(last.Term, self.Term) // what is known of the own member may be older
@@ -93,7 +96,7 @@ func (b *Boot) give(self MemberState, node string, word Tombstone) bool {
 // hearTombstones takes over what another node says of the own cluster, or for a node without one of the cluster that lives. A node
 // of an earlier birth has words of its own, which are not about this one.
 func (b *Boot) hearTombstones(theirs map[string]Tombstone) {
-	if len(theirs) == 0 || b.diskErr != nil {
+	if len(theirs) == 0 || !b.memory() {
 		return
 	}
 	if cluster := look(b.facts()).clusterID(); cluster != "" {
