@@ -244,6 +244,7 @@ func renamed(t *testing.T, c *campaign) {
 	}
 	// The new name, on a directory of its own.
 	other := filepath.Join(n.dir, "infra9")
+	c.watch.starts("infra2") // it knows nothing yet
 	p, err := spawn(n.host, "log", append(append([]string{c.bin()}, run...), other))
 	if err != nil {
 		t.Fatal(err)
