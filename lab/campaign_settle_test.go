@@ -92,16 +92,7 @@ func (c *campaign) oneContent() error {
 	slices.Sort(all)
 	apex := strings.Join(all, ", ")
 	err := poll(healthyLimit, func() error {
-		serial := c.Ask(clientHost, c.Addr(c.nodes[0]), c.Domain, dns.TypeSOA)
-		for _, n := range c.nodes {
-			if got := c.Ask(clientHost, c.Addr(n), c.Domain, dns.TypeSOA); got != serial {
-				return fmt.Errorf("%s says %q of its zone, %s says %q", c.nodes[0], serial, n, got)
-			}
-			if got := c.Ask(clientHost, c.Addr(n), c.Domain, dns.TypeA); got != apex {
-				return fmt.Errorf("%s says that %s is at %s, want %s", n, c.Domain, got, apex)
-			}
-		}
-		return nil
+		return errors.Join(c.sameSOA(c.nodes), c.allSay(c.nodes, Question{c.Domain, dns.TypeA}, apex))
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %v after all is well: %w", errDNS, healthyLimit, err)

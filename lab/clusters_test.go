@@ -51,15 +51,18 @@ func (l *Lab) everyoneSays(what string, nodes []string, answers map[string]strin
 // oneZone waits until the nodes have one serial, which names one content.
 func (l *Lab) oneZone(nodes []string) {
 	l.t.Helper()
-	l.Wait("one serial at "+strings.Join(nodes, " "), soon, func() error {
-		want := l.Ask(clientHost, l.Addr(nodes[0]), l.Domain, dns.TypeSOA)
-		for _, n := range nodes {
-			if got := l.Ask(clientHost, l.Addr(n), l.Domain, dns.TypeSOA); got != want || !strings.HasSuffix(got, " 14400 3600 1209600 5") {
-				return fmt.Errorf("%s has %q, %s has %q", nodes[0], want, n, got)
-			}
+	l.Wait("one serial at "+strings.Join(nodes, " "), soon, func() error { return l.sameSOA(nodes) })
+}
+
+// sameSOA is an error unless the nodes have one serial.
+func (l *Lab) sameSOA(nodes []string) error {
+	want := l.Ask(clientHost, l.Addr(nodes[0]), l.Domain, dns.TypeSOA)
+	for _, n := range nodes {
+		if got := l.Ask(clientHost, l.Addr(n), l.Domain, dns.TypeSOA); got != want || !strings.HasSuffix(got, " 14400 3600 1209600 5") {
+			return fmt.Errorf("%s has %q, %s has %q", nodes[0], want, n, got)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // born are the answers of both clusters.

@@ -57,7 +57,7 @@ func (b *Boot) remember(now time.Time) {
 }
 
 // memory reports whether what is in memory is what is on disk: a file that cannot be used has to stay as it is, for a person.
-func (b *Boot) memory() bool { return b.diskErr == nil && b.disk.MarkerError == "" }
+func (b *Boot) memory() bool { return b.diskErr == nil && b.disk.MemoryError == "" }
 
 // rememberIndex writes down how far the own member came, so that an older image of etcd/ alone can be told (R9). It is
 // what was reported the last time; by now that is in the log on disk. A list without the member says nothing of it: it may

@@ -44,7 +44,7 @@ func (b *Boot) selfState() State {
 	if b.diskErr != nil {
 		s.Phase, s.Evidence = "", append(slices.Clone(s.Evidence), b.diskErr.Error())
 	}
-	if e := b.disk.MarkerError; e != "" {
+	if e := b.disk.MemoryError; e != "" {
 		s.Phase, s.Evidence = "", append(slices.Clone(s.Evidence), "genesis.json: "+e)
 	}
 	if !b.member.runs() {

@@ -111,7 +111,7 @@ func (s *situation) deciding() bool {
 
 // all reports whether this node and every node that R1 waits for can be heard and says what is asked for.
 func (s *situation) all(says func(p Phase, evidence []string) bool) bool {
-	if len(s.silent) > 0 || len(s.foreign) > 0 || !s.empty() || s.f.Disk.MarkerError != "" || !says(s.phase, s.f.Disk.Evidence) {
+	if len(s.silent) > 0 || len(s.foreign) > 0 || !s.empty() || s.f.Disk.MemoryError != "" || !says(s.phase, s.f.Disk.Evidence) {
 		return false
 	}
 	for _, a := range s.fresh {

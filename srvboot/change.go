@@ -17,8 +17,8 @@ const (
 )
 
 // Change is one step in a cluster's membership. It is made against a member list: when a linearizable read shows
-// another one, the step is not taken. Nor is it when, just before etcd is asked, the member no longer leads in the term of then: etcd would hand it to the next leader,
-// whose node may have been told otherwise.
+// another one, the step is not taken. Nor is it when, just before etcd is asked, the member no longer leads in the term of then: etcd would
+// hand it to the next leader, whose node may have been told otherwise.
 type Change struct {
 	Op ChangeOp `json:"op"`
 	// Term is the raft term in which the member led when the step was derived.

@@ -18,7 +18,7 @@ const FreshFor = 10 * time.Second
 func Decide(f Facts) Plan {
 	s := look(f)
 	for _, row := range [...]func(*situation) (Plan, bool){
-		rowMarkerUnusable, rowNamesake, rowSuccessor, rowAlien, rowBroken, rowUnmounted, rowRemoved, rowRolledBack,
+		rowMemoryUnusable, rowNamesake, rowSuccessor, rowAlien, rowBroken, rowUnmounted, rowRemoved, rowRolledBack,
 		rowMember, rowStub, rowContinueBirth, rowAccepted, rowBorn, rowJoining, rowBlank, rowJoin,
 	} {
 		if p, ok := row(s); ok {
@@ -52,10 +52,10 @@ func (p Plan) hint(h string) Plan { p.Hint = h; return p }
 
 func (p Plan) waitsFor(names ...string) Plan { p.For = sortedNames(names); return p }
 
-// rowMarkerUnusable is row 1.
-func rowMarkerUnusable(s *situation) (Plan, bool) {
-	if e := s.f.Disk.MarkerError; e != "" {
-		return refuse(1, cmp.Or(s.f.Disk.MarkerHint, hintDamaged), "this node's memory cannot be used: %s", e)
+// rowMemoryUnusable is row 1.
+func rowMemoryUnusable(s *situation) (Plan, bool) {
+	if e := s.f.Disk.MemoryError; e != "" {
+		return refuse(1, cmp.Or(s.f.Disk.MemoryHint, hintDamaged), "this node's memory cannot be used: %s", e)
 	}
 	if e := foreignMarker(s.f.Home, s.f.Disk.Marker); e != "" {
 		return refuse(1, hintForeign, "genesis.json is %s", e)

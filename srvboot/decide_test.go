@@ -250,7 +250,7 @@ func decideCases() []struct {
 	name string
 	mods []mod
 } {
-	broken := func(f *Facts) { f.Disk.MarkerError = "unexpected end of JSON input" }
+	broken := func(f *Facts) { f.Disk.MemoryError = "unexpected end of JSON input" }
 	marker := func(change func(*Marker)) mod { return func(f *Facts) { change(f.Disk.Marker) } }
 	lives := theirs("n1", serving(nil))
 	return []struct {
@@ -600,7 +600,7 @@ func second(m mod) mod {
 // totalExtras are the other facts of TestDecideTotal.
 func totalExtras() []mod {
 	return []mod{
-		nil, func(f *Facts) { f.Disk.MarkerError = "bad" }, func(f *Facts) { f.Disk.DeviceChanged = true },
+		nil, func(f *Facts) { f.Disk.MemoryError = "bad" }, func(f *Facts) { f.Disk.DeviceChanged = true },
 		func(f *Facts) { f.Preflight = []string{"clock"} }, func(f *Facts) { f.Home.BirthUntil = time.Time{} },
 		func(f *Facts) { f.Disk.Evidence = []string{"snapshots/"} }, func(f *Facts) { f.Disk.Marker = nil },
 		func(f *Facts) { f.Home.Initial, f.Home.Ask = nil, nil },

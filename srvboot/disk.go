@@ -69,7 +69,7 @@ func (d *Disk) Facts() (DiskFacts, error) {
 	var f DiskFacts
 	var bad error
 	f.Marker, f.Identity, f.Seen, bad = d.load()
-	f.MarkerError, f.MarkerHint = explained(bad)
+	f.MemoryError, f.MemoryHint = explained(bad)
 
 	class := d.classify(f.Marker)
 	if err := errors.Join(bad, class.err); errors.Is(err, fs.ErrPermission) { // not damage: what a person put there as another user, such as a backup

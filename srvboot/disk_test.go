@@ -139,8 +139,8 @@ func TestMemoryHints(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		do(t, os.WriteFile(filepath.Join(dir, tc.file), []byte(tc.content), 0o600))
-		if f := mustFacts(t, dir); f.MarkerHint != tc.want || !strings.Contains(f.MarkerError, filepath.Join(dir, tc.file)) {
-			t.Errorf("%s: hint %q of %q, want %q", name, f.MarkerHint, f.MarkerError, tc.want)
+		if f := mustFacts(t, dir); f.MemoryHint != tc.want || !strings.Contains(f.MemoryError, filepath.Join(dir, tc.file)) {
+			t.Errorf("%s: hint %q of %q, want %q", name, f.MemoryHint, f.MemoryError, tc.want)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestDamagedFiles(t *testing.T) {
 	cluster.SrvName = "foo"
 	for _, tc := range []struct {
 		name, file, content string
-		want                []string // parts of MarkerError; none if the file is good
+		want                []string // parts of MemoryError; none if the file is good
 	}{
 		{"good", markerFile, valid(marker), nil},
 		{"empty", markerFile, "", []string{markerFile, "0 bytes"}},
@@ -185,12 +185,12 @@ func TestDamagedFiles(t *testing.T) {
 			dir := t.TempDir()
 			do(t, os.WriteFile(filepath.Join(dir, tc.file), []byte(tc.content), 0o600))
 			f := mustFacts(t, dir)
-			if (f.MarkerError == "") != (tc.want == nil) {
-				t.Fatalf("got %q, want an error: %v", f.MarkerError, tc.want != nil)
+			if (f.MemoryError == "") != (tc.want == nil) {
+				t.Fatalf("got %q, want an error: %v", f.MemoryError, tc.want != nil)
 			}
 			for _, part := range tc.want {
-				if !strings.Contains(f.MarkerError, part) {
-					t.Errorf("%q does not say %q", f.MarkerError, part)
+				if !strings.Contains(f.MemoryError, part) {
+					t.Errorf("%q does not say %q", f.MemoryError, part)
 				}
 			}
 			if wantMarker := tc.want == nil && tc.file == markerFile; (f.Marker != nil) != wantMarker {
@@ -204,7 +204,7 @@ func TestDamagedFiles(t *testing.T) {
 	t.Run("a directory in its place", func(t *testing.T) {
 		dir := t.TempDir()
 		do(t, os.Mkdir(filepath.Join(dir, markerFile), 0o700))
-		if f := mustFacts(t, dir); f.MarkerError == "" {
+		if f := mustFacts(t, dir); f.MemoryError == "" {
 			t.Error("taken for absent")
 		}
 	})
@@ -356,8 +356,8 @@ func TestFullDiskKeepsTheOldFile(t *testing.T) {
 	if err := d.SaveSeen(Seen{}); !errors.As(err, &hint) {
 		t.Errorf("%v has no hint", err)
 	}
-	if f := mustFacts(t, dir); f.Marker == nil || f.Marker.Phase != Promised || f.MarkerError != "" {
-		t.Errorf("after: %+v, %s; want the old marker", f.Marker, f.MarkerError)
+	if f := mustFacts(t, dir); f.Marker == nil || f.Marker.Phase != Promised || f.MemoryError != "" {
+		t.Errorf("after: %+v, %s; want the old marker", f.Marker, f.MemoryError)
 	}
 	do(t, os.Remove(filepath.Join(dir, "fill")))
 	do(t, d.SaveMarker(etcdMarker(t, Accepted)))
@@ -378,8 +378,8 @@ func TestKilledWriter(t *testing.T) {
 		}
 		h.kill(t)
 		f := mustFacts(t, dir)
-		if f.MarkerError != "" || f.Marker == nil {
-			t.Fatalf("round %d: %s", round, f.MarkerError)
+		if f.MemoryError != "" || f.Marker == nil {
+			t.Fatalf("round %d: %s", round, f.MemoryError)
 		}
 		if f.Identity.Life <= last {
 			t.Errorf("round %d: life %d after %d", round, f.Identity.Life, last)

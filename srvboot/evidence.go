@@ -23,8 +23,8 @@ const (
 func (d *Disk) evidence(f DiskFacts, class etcdDir) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if f.MarkerError != "" {
-		add("%s", f.MarkerError)
+	if f.MemoryError != "" {
+		add("%s", f.MemoryError)
 	}
 	if f.Marker != nil && started(f.Marker.Phase) {
 		add("%s: phase %s, member %s", d.path(markerFile), f.Marker.Phase, f.Marker.MemberID)

@@ -33,10 +33,10 @@ type DiskFacts struct {
 	MemberID, ClusterID string
 	// LastIndex is the raft index up to which the write-ahead log goes, 0 without one.
 	LastIndex uint64
-	// Marker is nil when there is none; MarkerError says why there is one, or another file of this node's memory, that cannot be used, and
-	// MarkerHint what leads out; it is empty for a damaged file.
+	// Marker is nil when there is none. MemoryError says why a file of this node's memory cannot be used (genesis.json, identity.json or
+	// seen.json), MemoryHint what leads out; that is empty for a damaged one.
 	Marker                  *Marker
-	MarkerError, MarkerHint string
+	MemoryError, MemoryHint string
 	// Identity and Seen are zero when there are none.
 	Identity Identity
 	Seen     Seen

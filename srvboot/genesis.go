@@ -94,8 +94,8 @@ func (s Self) participant(format int, b Ballot) (Marker, string) {
 		return Marker{}, fmt.Sprintf("%s reads messages up to format %d, not %d", name, Format, format)
 	case b.N == 0 || b.Node() != s.From || s.From == "":
 		return Marker{}, fmt.Sprintf("the ballot is of %q, the sender is %q", b.Node(), s.From)
-	case s.Disk.MarkerError != "":
-		return Marker{}, name + "'s memory cannot be used: " + s.Disk.MarkerError
+	case s.Disk.MemoryError != "":
+		return Marker{}, name + "'s memory cannot be used: " + s.Disk.MemoryError
 	case foreignMarker(s.Home, s.Disk.Marker) != "":
 		return Marker{}, name + "'s genesis.json is " + foreignMarker(s.Home, s.Disk.Marker)
 	case s.Disk.Data != None && s.Disk.Data != Stamped:

@@ -42,8 +42,8 @@ func OnBirthOrder(s Self, o BirthOrder) Move {
 	switch {
 	case o.Format > Format:
 		return no("%s reads orders up to format %d, not %d", name, Format, o.Format)
-	case s.Disk.MarkerError != "":
-		return no("%s's memory cannot be used: %s", name, s.Disk.MarkerError)
+	case s.Disk.MemoryError != "":
+		return no("%s's memory cannot be used: %s", name, s.Disk.MemoryError)
 	case foreignMarker(s.Home, s.Disk.Marker) != "":
 		return no("%s's genesis.json is %s", name, foreignMarker(s.Home, s.Disk.Marker))
 	}
